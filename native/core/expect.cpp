@@ -1,0 +1,87 @@
+#include "core/expect.h"
+
+namespace capi {
+
+namespace {
+
+std::string text(int64_t rows, int64_t cols) {
+  return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+}
+
+}  // namespace
+
+std::string shape_text(const MatrixView& m) { return text(m.rows, m.cols); }
+
+const char* error_code_name(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kShapeMismatch:
+      return "ERR_CAPI_SHAPE_MISMATCH";
+    case ErrorCode::kDtypeMismatch:
+      return "ERR_CAPI_DTYPE_MISMATCH";
+    case ErrorCode::kDeviceMismatch:
+      return "ERR_CAPI_DEVICE_MISMATCH";
+    case ErrorCode::kInvalidArgument:
+      return "ERR_CAPI_INVALID_ARGUMENT";
+    case ErrorCode::kDisposed:
+      return "ERR_CAPI_DISPOSED";
+    case ErrorCode::kOutOfMemory:
+      return "ERR_CAPI_OUT_OF_MEMORY";
+    case ErrorCode::kBackendUnavailable:
+      return "ERR_CAPI_BACKEND_UNAVAILABLE";
+  }
+  return "ERR_CAPI_INVALID_ARGUMENT";
+}
+
+void Expect::that(bool condition, const std::string& expected, const std::string& received,
+                  ErrorCode code) const {
+  if (condition) return;
+  throw Error(code, std::string("[") + op_ + "] Expected " + expected + " but received " + received);
+}
+
+void Expect::present(const char* name, const MatrixView& m) const {
+  that(m.data != nullptr, name, "nothing");
+}
+
+void Expect::shape(const char* name, const MatrixView& m, int64_t rows, int64_t cols) const {
+  that(m.rows == rows && m.cols == cols, std::string(name) + " of shape " + text(rows, cols),
+       shape_text(m), ErrorCode::kShapeMismatch);
+}
+
+void Expect::dtype(const char* name, const MatrixView& m, Dtype dtype) const {
+  that(m.dtype == dtype, std::string(name) + " of dtype " + dtype_name(dtype), dtype_name(m.dtype),
+       ErrorCode::kDtypeMismatch);
+}
+
+void Expect::floating(const char* name, const MatrixView& m) const {
+  that(m.dtype == Dtype::kF32 || m.dtype == Dtype::kBF16, std::string(name) + " of dtype f32 or bf16",
+       dtype_name(m.dtype), ErrorCode::kDtypeMismatch);
+}
+
+void Expect::contiguous(const char* name, const MatrixView& m) const {
+  that(m.contiguous(), std::string("contiguous ") + name,
+       shape_text(m) + " with row stride " + std::to_string(m.stride), ErrorCode::kShapeMismatch);
+}
+
+void Expect::matrix(const char* name, const MatrixView& m, int64_t rows, int64_t cols,
+                    Dtype expected) const {
+  present(name, m);
+  shape(name, m, rows, cols);
+  dtype(name, m, expected);
+}
+
+void Expect::same_backend(std::initializer_list<MatrixView> views) const {
+  const MatrixView* first = nullptr;
+  for (const MatrixView& view : views) {
+    if (view.data == nullptr) continue;
+    if (first == nullptr) first = &view;
+    that(view.backend == first->backend, "every tensor on one device", "tensors of two devices",
+         ErrorCode::kDeviceMismatch);
+  }
+}
+
+void Expect::cuda_unavailable() const {
+  throw Error(ErrorCode::kBackendUnavailable,
+              std::string("[") + op_ + "] This build has no CUDA backend; use a CPU tensor");
+}
+
+}  // namespace capi

@@ -1,0 +1,207 @@
+#include "core/thread_pool.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+#include "core/storage.h"
+
+namespace capi {
+
+namespace {
+
+struct Scratch {
+  std::unique_ptr<Storage> storage;
+
+  void* reserve(size_t bytes) {
+    if (!storage || storage->bytes() < bytes) {
+      storage.reset();
+      storage = std::make_unique<Storage>(bytes);
+    }
+    return storage->data();
+  }
+};
+
+// Idle workers spin this many times before they sleep: about 20 us, the gap between two ops of a step.
+constexpr int kSpins = 4000;
+
+constexpr uint64_t kOpen = uint64_t{1} << 32;
+
+inline void pause() { __builtin_ia32_pause(); }
+
+class ThreadPool {
+ public:
+  ThreadPool() {
+    unsigned cores = std::thread::hardware_concurrency();
+    count_ = cores == 0 ? 1 : static_cast<int>(cores);
+    scratch_.resize(static_cast<size_t>(count_));
+  }
+
+  ~ThreadPool() { stop(); }
+
+  int count() const { return count_.load(std::memory_order_relaxed); }
+
+  void set_count(int count) {
+    if (count < 1 || count > 1024) {
+      throw Error(ErrorCode::kInvalidArgument, "[threads] Expected a thread count in [1, 1024] but received " +
+                                                   std::to_string(count));
+    }
+    std::lock_guard<std::mutex> running(run_mutex_);
+    if (count == count_) return;
+    stop();
+    count_ = count;
+    scratch_.resize(static_cast<size_t>(count));
+  }
+
+  void run(int64_t tasks, void (*body)(void*, int64_t, int), void* context) {
+    if (tasks <= 0) return;
+    if (inside_) {  // nested: the caller's worker number keeps its scratch its own
+      for (int64_t task = 0; task < tasks; ++task) body(context, task, worker_);
+      return;
+    }
+    std::lock_guard<std::mutex> running(run_mutex_);  // two streams take turns
+    if (tasks == 1 || count_ == 1) {
+      inside_ = true;
+      for (int64_t task = 0; task < tasks; ++task) body(context, task, 0);
+      inside_ = false;
+      return;
+    }
+    if (workers_.empty()) start();
+    body_ = body;
+    context_ = context;
+    tasks_ = tasks;
+    next_.store(0, std::memory_order_relaxed);
+    job_.store(kOpen, std::memory_order_release);
+    {
+      std::lock_guard<std::mutex> lock(sleep_mutex_);
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    work(0);
+    // Close the job: a worker that has not joined yet is not waited for.
+    job_.fetch_and(~kOpen, std::memory_order_acq_rel);
+    while (job_.load(std::memory_order_acquire) != 0) pause();
+  }
+
+  void* scratch(int worker, size_t bytes) {
+    return scratch_[static_cast<size_t>(worker)].reserve(bytes);
+  }
+
+  size_t scratch_bytes() {
+    std::lock_guard<std::mutex> running(run_mutex_);
+    size_t total = 0;
+    for (const Scratch& s : scratch_) total += s.storage ? s.storage->bytes() : 0;
+    return total;
+  }
+
+ private:
+  void start() {
+    stopping_ = false;
+    const uint64_t generation = generation_.load();
+    for (int worker = 1; worker < count_; ++worker) {
+      workers_.emplace_back([this, worker, generation] { loop(worker, generation); });
+    }
+  }
+
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(sleep_mutex_);
+      stopping_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+  }
+
+  void loop(int worker, uint64_t seen) {
+    for (;;) {
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) {
+        pause();
+      }
+      if (generation_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock<std::mutex> lock(sleep_mutex_);
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+      }
+      seen = generation_.load(std::memory_order_acquire);
+      if (stopping_) return;
+      uint64_t job = job_.load(std::memory_order_acquire);
+      while ((job & kOpen) != 0) {
+        if (job_.compare_exchange_weak(job, job + 1, std::memory_order_acq_rel)) {
+          work(worker);
+          job_.fetch_sub(1, std::memory_order_release);
+          break;
+        }
+      }
+    }
+  }
+
+  void work(int worker) {
+    inside_ = true;
+    worker_ = worker;
+    for (;;) {
+      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+      if (task >= tasks_) break;
+      body_(context_, task, worker);
+    }
+    inside_ = false;
+  }
+
+  static thread_local bool inside_;
+  static thread_local int worker_;
+
+  std::atomic<int> count_{1};
+  std::vector<std::thread> workers_;
+  std::vector<Scratch> scratch_;
+  std::mutex run_mutex_;
+
+  std::mutex sleep_mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<bool> stopping_{false};
+
+  void (*body_)(void*, int64_t, int) = nullptr;
+  void* context_ = nullptr;
+  int64_t tasks_ = 0;
+  std::atomic<int64_t> next_{0};
+  std::atomic<uint64_t> job_{0};  // kOpen while tasks may remain, plus the workers now inside
+};
+
+thread_local bool ThreadPool::inside_ = false;
+thread_local int ThreadPool::worker_ = 0;
+
+// Never destroyed: a worker thread of Node may still be computing while the process exits.
+ThreadPool& pool() {
+  static ThreadPool* instance = new ThreadPool();
+  return *instance;
+}
+
+std::atomic<size_t> op_scratch_bytes{0};
+
+}  // namespace
+
+int thread_count() { return pool().count(); }
+void set_thread_count(int count) { pool().set_count(count); }
+
+void run_tasks(int64_t tasks, void (*body)(void*, int64_t, int), void* context) {
+  pool().run(tasks, body, context);
+}
+
+void* worker_scratch(int worker, size_t bytes) { return pool().scratch(worker, bytes); }
+
+void* op_scratch(size_t bytes) {
+  static thread_local Scratch scratch;
+  const size_t before = scratch.storage ? scratch.storage->bytes() : 0;
+  void* data = scratch.reserve(bytes);
+  op_scratch_bytes += scratch.storage->bytes() - before;
+  return data;
+}
+
+size_t scratch_bytes() { return pool().scratch_bytes() + op_scratch_bytes.load(); }
+
+}  // namespace capi
