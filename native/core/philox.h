@@ -60,8 +60,8 @@ struct PhiloxSequence {
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
   // [0, n): unbiased to 2^-32 relative for n < 2^32 by a 64-bit product.
   uint32_t below(uint32_t n) {
-    const uint64_t bits = (uint64_t{next()} << 32) | next();
-    return static_cast<uint32_t>((static_cast<unsigned __int128>(bits) * n) >> 64);
+    const uint64_t high = uint64_t{next()} * n, low = uint64_t{next()} * n;
+    return static_cast<uint32_t>((high + (low >> 32)) >> 32);
   }
 };
 
