@@ -69,6 +69,32 @@ void Expect::matrix(const char* name, const MatrixView& m, int64_t rows, int64_t
   dtype(name, m, expected);
 }
 
+void Expect::row_map(const char* name, const RowMap& map, int64_t rows,
+                     const MatrixView& source) const {
+  const std::string source_name(name);
+  if (map.rows == 0) {
+    that(source.rows == rows, source_name + " of " + std::to_string(rows) + " rows",
+         shape_text(source), ErrorCode::kShapeMismatch);
+    return;
+  }
+  that(map.rows > 0 && rows % map.rows == 0 && map.source_offset >= 0 &&
+           map.source_offset + map.rows <= map.source_rows && source.rows % map.source_rows == 0,
+       "a row map that fits " + source_name,
+       std::to_string(map.rows) + " rows an image of " + std::to_string(map.source_rows) + " from " +
+           std::to_string(map.source_offset) + " of " + shape_text(source),
+       ErrorCode::kShapeMismatch);
+  const int64_t images = rows / map.rows;
+  if (map.images) {
+    matrix("images", map.images, 1, images, Dtype::kI32);
+    that(images <= source.rows / map.source_rows, "no more images than " + source_name + " has",
+         std::to_string(images), ErrorCode::kShapeMismatch);
+  } else {
+    that(images * map.source_rows == source.rows,
+         source_name + " of " + std::to_string(images * map.source_rows) + " rows",
+         shape_text(source), ErrorCode::kShapeMismatch);
+  }
+}
+
 void Expect::same_backend(std::initializer_list<MatrixView> views) const {
   const MatrixView* first = nullptr;
   for (const MatrixView& view : views) {

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "core/error.h"
+#include "core/row_map.h"
 
 namespace capi {
 
@@ -19,6 +20,8 @@ class Expect {
   void contiguous(const char* name, const MatrixView& m) const;
   // shape, dtype and presence in one call.
   void matrix(const char* name, const MatrixView& m, int64_t rows, int64_t cols, Dtype dtype) const;
+  // The map takes `rows` rows from `source`, all of which exist.
+  void row_map(const char* name, const RowMap& map, int64_t rows, const MatrixView& source) const;
   // Every present view lives on the backend of the first.
   void same_backend(std::initializer_list<MatrixView> views) const;
   // condition must hold: "[op] Expected <expected> but received <received>".

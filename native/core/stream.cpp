@@ -36,7 +36,7 @@ void Stream::loop() {
     {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
+      if (stopping_) return;
       work = std::move(queue_.front());
       queue_.pop_front();
     }

@@ -13,7 +13,7 @@ namespace capi {
 class Stream {
  public:
   Stream();
-  // Finishes what was enqueued, then joins.
+  // Finishes the work that is running, drops the rest, joins. Only for tear-down: nobody waits any more.
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;

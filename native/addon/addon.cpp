@@ -1,0 +1,22 @@
+// The module's entry: one Runtime per environment, then the exports of every family of ops.
+#include <napi.h>
+
+#include "addon/handles.h"
+#include "addon/ops.h"
+#include "addon/runtime.h"
+
+namespace {
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  auto* runtime = new capi::addon::Runtime();
+  env.SetInstanceData(runtime);
+  runtime->matrix_class = Napi::Persistent(capi::addon::MatrixHandle::define(env));
+  exports.Set("Storage", capi::addon::StorageHandle::define(env));
+  capi::addon::export_runtime(env, exports);
+  capi::addon::export_norm_ops(exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(capi, init)

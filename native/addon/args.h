@@ -1,0 +1,100 @@
+// Reads the one options object of an op call, with errors that name op and property, and keeps the memory of
+// every tensor alive until the stream has run the op.
+#pragma once
+
+#include <napi.h>
+
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "addon/runtime.h"
+#include "core/matrix_view.h"
+#include "core/row_map.h"
+#include "core/storage.h"
+
+namespace capi::addon {
+
+class Args {
+ public:
+  Args(const Napi::CallbackInfo& info, const char* op);
+
+  // A tensor: an object whose `handle` is a Matrix of this addon.
+  MatrixView matrix(const char* name);
+  // An empty view when the property is undefined.
+  MatrixView optional_matrix(const char* name);
+  // The properties images, rows, sourceRows and sourceOffset, all optional.
+  RowMap row_map();
+  double number(const char* name) const;
+  double number(const char* name, double otherwise) const;
+  int64_t integer(const char* name) const;
+  int64_t integer(const char* name, int64_t otherwise) const;
+  bool boolean(const char* name, bool otherwise) const;
+  std::string text(const char* name) const;
+
+  // One of several words: args.choice<RopeKind>("rope", {{"coupled", RopeKind::kCoupled}, …}).
+  template <typename Value>
+  Value choice(const char* name,
+               std::initializer_list<std::pair<const char*, Value>> choices) const {
+    const std::string word = text(name);
+    std::string expected;
+    for (const auto& [choice, value] : choices) {
+      if (word == choice) return value;
+      expected += (expected.empty() ? "one of " : ", ") + std::string(choice);
+    }
+    fail(name, expected, word);
+  }
+
+  // The bytes of a Uint8Array, for functions that run at once on host memory.
+  struct Bytes {
+    uint8_t* data;
+    size_t size;
+  };
+  Bytes bytes(const char* name) const;
+
+  Stream* stream() const { return &Runtime::of(env_).stream; }
+  Napi::Env env() const { return env_; }
+
+  // Called once, after the op was enqueued.
+  void retain();
+
+ private:
+  Napi::Value get(const char* name) const;
+  [[noreturn]] void fail(const char* name, const std::string& expected,
+                         const std::string& received) const;
+
+  Napi::Env env_;
+  Napi::Object options_;
+  const char* op_;
+  std::vector<std::shared_ptr<Storage>> storages_;
+};
+
+// An op: body reads arguments and calls the front door, which enqueues. Returns undefined.
+template <typename Body>
+Napi::Value enqueue_op(const Napi::CallbackInfo& info, const char* op, const Body& body) {
+  return guarded(info, [&] {
+    Args args(info, op);
+    body(args);
+    args.retain();
+    return info.Env().Undefined();
+  });
+}
+
+// A function that computes at once on host memory and returns what body returns.
+template <typename Body>
+Napi::Value host_function(const Napi::CallbackInfo& info, const char* op, const Body& body) {
+  return guarded(info, [&]() -> Napi::Value {
+    Args args(info, op);
+    return body(args);
+  });
+}
+
+struct NamedFunction {
+  const char* name;
+  Napi::Value (*function)(const Napi::CallbackInfo& info);
+};
+void export_functions(Napi::Object exports, std::initializer_list<NamedFunction> functions);
+
+}  // namespace capi::addon

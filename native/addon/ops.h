@@ -1,0 +1,10 @@
+// One function a family of ops: adds its JavaScript functions to the exports.
+#pragma once
+
+#include <napi.h>
+
+namespace capi::addon {
+
+void export_norm_ops(Napi::Object exports);
+
+}  // namespace capi::addon
