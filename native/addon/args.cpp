@@ -20,9 +20,9 @@ std::string describe(const Napi::Value& value) {
 
 Args::Args(const Napi::CallbackInfo& info, const char* op) : env_(info.Env()), op_(op) {
   if (!info[0].IsObject()) {
-    throw Error(ErrorCode::kInvalidArgument, std::string("[") + op +
-                                                 "] Expected an options object but received " +
-                                                 describe(info[0]));
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        std::string("[") + op + "] Expected an options object but received " + describe(info[0]));
   }
   options_ = info[0].As<Napi::Object>();
 }
@@ -92,8 +92,7 @@ std::string Args::text(const char* name) const {
 
 Args::Bytes Args::bytes(const char* name) const {
   const Napi::Value value = get(name);
-  if (!value.IsTypedArray() ||
-      value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
     fail(name, "a Uint8Array", describe(value));
   }
   const Napi::TypedArray array = value.As<Napi::TypedArray>();

@@ -1,5 +1,5 @@
-// Reads the one options object of an op call, with errors that name op and property, and keeps the memory of
-// every tensor alive until the stream has run the op.
+// Reads the one options object of an op call, with errors that name op and property, and keeps the
+// memory of every tensor alive until the stream has run the op.
 #pragma once
 
 #include <napi.h>

@@ -108,9 +108,9 @@ Napi::Value StorageHandle::matrix(const Napi::CallbackInfo& info) {
 }
 
 Napi::Function MatrixHandle::define(Napi::Env env) {
-  return DefineClass(env, "Matrix",
-                     {InstanceMethod<&MatrixHandle::write>("write"),
-                      InstanceMethod<&MatrixHandle::read>("read")});
+  return DefineClass(
+      env, "Matrix",
+      {InstanceMethod<&MatrixHandle::write>("write"), InstanceMethod<&MatrixHandle::read>("read")});
 }
 
 MatrixHandle::MatrixHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -124,8 +124,8 @@ MatrixHandle* MatrixHandle::from(const Napi::Value& value) {
 
 MatrixHandle::Borrowed MatrixHandle::borrow(const char* op, const char* name) const {
   if (!slot_ || !slot_->storage) {
-    throw Error(ErrorCode::kDisposed, std::string("[") + op + "] Expected a live tensor for " + name +
-                                          " but it was disposed");
+    throw Error(ErrorCode::kDisposed, std::string("[") + op + "] Expected a live tensor for " +
+                                          name + " but it was disposed");
   }
   Borrowed borrowed{shape_, slot_->storage};
   borrowed.view.data = static_cast<char*>(slot_->storage->data()) + byte_offset_;
@@ -162,7 +162,8 @@ Napi::Value MatrixHandle::read(const Napi::CallbackInfo& info) {
     auto pending = std::make_shared<Pending>(info.Env());
     Runtime::of(info.Env()).stream.enqueue([source, pending] {
       const size_t width = row_bytes(source.view);
-      auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(source.view.rows) * width);
+      auto bytes =
+          std::make_shared<std::vector<char>>(static_cast<size_t>(source.view.rows) * width);
       for (int64_t i = 0; i < source.view.rows; ++i) {
         std::memcpy(bytes->data() + static_cast<size_t>(i) * width, row(source.view, i), width);
       }

@@ -1,5 +1,6 @@
-// JavaScript handles of native memory. A Storage handle owns bytes; Matrix handles are typed views of it that
-// become invalid when it is disposed. Work in flight keeps its own pointer, so disposing is always safe.
+// JavaScript handles of native memory. A Storage handle owns bytes; Matrix handles are typed views
+// of it that become invalid when it is disposed. Work in flight keeps its own pointer, so disposing
+// is always safe.
 #pragma once
 
 #include <napi.h>

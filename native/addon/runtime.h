@@ -1,4 +1,5 @@
-// What one JavaScript environment (the main thread or a worker thread) owns: its stream and its classes.
+// What one JavaScript environment (the main thread or a worker thread) owns: its stream and its
+// classes.
 #pragma once
 
 #include <napi.h>

@@ -36,9 +36,10 @@ CpuIsa choose() {
   for (CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
     if (std::strcmp(asked, cpu_isa_name(isa)) == 0 && isa <= most) return isa;
   }
-  throw Error(ErrorCode::kBackendUnavailable,
-              std::string("[cpu] Expected CAPI_CPU_ISA to be avx2, avx512 or avx512_bf16 and at most ") +
-                  cpu_isa_name(most) + " on this machine, but received " + asked);
+  throw Error(
+      ErrorCode::kBackendUnavailable,
+      std::string("[cpu] Expected CAPI_CPU_ISA to be avx2, avx512 or avx512_bf16 and at most ") +
+          cpu_isa_name(most) + " on this machine, but received " + asked);
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ const char* error_code_name(ErrorCode code) {
 void Expect::that(bool condition, const std::string& expected, const std::string& received,
                   ErrorCode code) const {
   if (condition) return;
-  throw Error(code, std::string("[") + op_ + "] Expected " + expected + " but received " + received);
+  throw Error(code,
+              std::string("[") + op_ + "] Expected " + expected + " but received " + received);
 }
 
 void Expect::present(const char* name, const MatrixView& m) const {
@@ -53,8 +54,8 @@ void Expect::dtype(const char* name, const MatrixView& m, Dtype dtype) const {
 }
 
 void Expect::floating(const char* name, const MatrixView& m) const {
-  that(m.dtype == Dtype::kF32 || m.dtype == Dtype::kBF16, std::string(name) + " of dtype f32 or bf16",
-       dtype_name(m.dtype), ErrorCode::kDtypeMismatch);
+  that(m.dtype == Dtype::kF32 || m.dtype == Dtype::kBF16,
+       std::string(name) + " of dtype f32 or bf16", dtype_name(m.dtype), ErrorCode::kDtypeMismatch);
 }
 
 void Expect::contiguous(const char* name, const MatrixView& m) const {
@@ -80,8 +81,8 @@ void Expect::row_map(const char* name, const RowMap& map, int64_t rows,
   that(map.rows > 0 && rows % map.rows == 0 && map.source_offset >= 0 &&
            map.source_offset + map.rows <= map.source_rows && source.rows % map.source_rows == 0,
        "a row map that fits " + source_name,
-       std::to_string(map.rows) + " rows an image of " + std::to_string(map.source_rows) + " from " +
-           std::to_string(map.source_offset) + " of " + shape_text(source),
+       std::to_string(map.rows) + " rows an image of " + std::to_string(map.source_rows) +
+           " from " + std::to_string(map.source_offset) + " of " + shape_text(source),
        ErrorCode::kShapeMismatch);
   const int64_t images = rows / map.rows;
   if (map.images) {

@@ -1,4 +1,5 @@
-// Checks for the front doors of ops. Messages: "[rms_norm] Expected y of shape [4, 8] but received [4, 7]".
+// Checks for the front doors of ops. Messages: "[rms_norm] Expected y of shape [4, 8] but received
+// [4, 7]".
 #pragma once
 
 #include <initializer_list>

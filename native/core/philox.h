@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al., SC 2011): random numbers as a pure function of (seed, stream, counter),
-// so that masks, crops, flips and drop-path do not depend on workers, ranks or history.
+// Philox4x32-10 (Salmon et al., SC 2011): random numbers as a pure function of (seed, stream,
+// counter), so that masks, crops, flips and drop-path do not depend on workers, ranks or history.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ enum class RandomStream : uint32_t {
 static inline Philox4 philox(uint64_t seed, uint32_t stream, uint64_t counter, uint32_t block) {
   uint32_t key0 = static_cast<uint32_t>(seed);
   uint32_t key1 = static_cast<uint32_t>(seed >> 32);
-  Philox4 x = {{static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, block}};
+  Philox4 x = {
+      {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), stream, block}};
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = uint64_t{0xD2511F53u} * x.word[0];
     const uint64_t b = uint64_t{0xCD9E8D57u} * x.word[2];

@@ -1,6 +1,6 @@
-// Which rows of a token matrix an op touches: the images of a drop-path subset, or all tokens but the registers.
-// Row i of the op is row image(i / rows) * source_rows + source_offset + i % rows of the source, where
-// image(j) = images ? images[j] : j. rows == 0 means the identity.
+// Which rows of a token matrix an op touches: the images of a drop-path subset, or all tokens but
+// the registers. Row i of the op is row image(i / rows) * source_rows + source_offset + i % rows of
+// the source, where image(j) = images ? images[j] : j. rows == 0 means the identity.
 #pragma once
 
 #include "core/matrix_view.h"
@@ -16,7 +16,8 @@ struct RowMap {
   int64_t source(int64_t row) const {
     if (rows == 0) return row;
     const int64_t image = row / rows;
-    const int64_t from = images.data != nullptr ? static_cast<const int32_t*>(images.data)[image] : image;
+    const int64_t from =
+        images.data != nullptr ? static_cast<const int32_t*>(images.data)[image] : image;
     return from * source_rows + source_offset + row % rows;
   }
 };

@@ -1,5 +1,6 @@
 // Vectors of f32 for kernel files, in the width of the instruction set they are compiled for.
-// Only *_cpu.cpp files include this (see cpu_isa.h): every function lives in namespace capi::CAPI_ISA.
+// Only *_cpu.cpp files include this (see cpu_isa.h): every function lives in namespace
+// capi::CAPI_ISA.
 #pragma once
 
 #include <immintrin.h>
@@ -92,9 +93,7 @@ static inline void store_partial(T* to, Vec v, int64_t count) {
   memcpy(to, buffer, static_cast<size_t>(count) * sizeof(T));
 }
 
-static inline Vec select(IntVec mask, Vec yes, Vec no) {
-  return mask ? yes : no;
-}
+static inline Vec select(IntVec mask, Vec yes, Vec no) { return mask ? yes : no; }
 // NaN in either operand: the second is returned, as vmaxps does.
 static inline Vec vmax(Vec a, Vec b) {
 #if defined(CAPI_WIDE) && defined(__AVX512F__)
@@ -143,8 +142,9 @@ static inline float max_lane(Vec v) {
   return lane[0];
 }
 
-// exp to 1 unit in the last place of f32: 2^n * e^r with |r| <= ln2/2, degree-6 polynomial (Cephes expf
-// coefficients). Below -87.3 the result fades through subnormals to 0; above 88.7 it is +inf; NaN stays NaN.
+// exp to 1 unit in the last place of f32: 2^n * e^r with |r| <= ln2/2, degree-6 polynomial (Cephes
+// expf coefficients). Below -87.3 the result fades through subnormals to 0; above 88.7 it is +inf;
+// NaN stays NaN.
 static inline Vec exp(Vec x) {
   const Vec high = broadcast(88.8f), low = broadcast(-104.0f);
   const Vec clipped = vmin(vmax(x, low), high);

@@ -1,5 +1,5 @@
-// An ordered queue of work on one device. The CPU stream is one thread that runs ops in order, so that the
-// caller (Node's event loop) stays free while kernels compute.
+// An ordered queue of work on one device. The CPU stream is one thread that runs ops in order, so
+// that the caller (Node's event loop) stays free while kernels compute.
 #pragma once
 
 #include <condition_variable>
@@ -13,7 +13,8 @@ namespace capi {
 class Stream {
  public:
   Stream();
-  // Finishes the work that is running, drops the rest, joins. Only for tear-down: nobody waits any more.
+  // Finishes the work that is running, drops the rest, joins. Only for tear-down: nobody waits any
+  // more.
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;

@@ -27,7 +27,8 @@ struct Scratch {
   }
 };
 
-// Idle workers spin this many times before they sleep: about 20 us, the gap between two ops of a step.
+// Idle workers spin this many times before they sleep: about 20 us, the gap between two ops of a
+// step.
 constexpr int kSpins = 4000;
 
 constexpr uint64_t kOpen = uint64_t{1} << 32;
@@ -48,8 +49,9 @@ class ThreadPool {
 
   void set_count(int count) {
     if (count < 1 || count > 1024) {
-      throw Error(ErrorCode::kInvalidArgument, "[threads] Expected a thread count in [1, 1024] but received " +
-                                                   std::to_string(count));
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "[threads] Expected a thread count in [1, 1024] but received " + std::to_string(count));
     }
     std::lock_guard<std::mutex> running(run_mutex_);
     if (count == count_) return;
@@ -121,7 +123,8 @@ class ThreadPool {
 
   void loop(int worker, uint64_t seen) {
     for (;;) {
-      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) {
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen;
+           ++spin) {
         pause();
       }
       if (generation_.load(std::memory_order_acquire) == seen) {

@@ -1,4 +1,5 @@
-// y[i, :] = x[s(i), :] / rms(x[s(i), :]) * weight,   rms(v) = sqrt(mean(v^2) + eps),   s = map.source
+// y[i, :] = x[s(i), :] / rms(x[s(i), :]) * weight,   rms(v) = sqrt(mean(v^2) + eps),   s =
+// map.source
 //
 //   x       (source rows, D)  f32 | bf16, rows may be strided
 //   weight  (1, D)            f32 or the dtype of x; null: 1 (CAPI's final norms are not affine)

@@ -1,0 +1,11 @@
+/**
+ * Every op of the native library. A call checks its arguments and enqueues the work on this thread's stream;
+ * it throws a coded error (ERR_CAPI_SHAPE_MISMATCH, …_DTYPE_MISMATCH, …_DISPOSED, …_INVALID_ARGUMENT) and never waits.
+ * Outputs are given by the caller. Results become readable through `Tensor.read` or after `synchronize()`.
+ */
+import { addon } from '../native/addon.js';
+import type { NormOps } from './ops_norm.js';
+
+export type Ops = NormOps;
+
+export const ops = addon as unknown as Ops;
