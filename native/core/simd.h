@@ -93,6 +93,30 @@ static inline void store_partial(T* to, Vec v, int64_t count) {
   memcpy(to, buffer, static_cast<size_t>(count) * sizeof(T));
 }
 
+// A whole vector of a row of which `left` > 0 elements remain, or those that remain.
+template <typename T>
+static inline Vec load_up_to(const T* from, int64_t left) {
+  return left >= kLanes ? load(from) : load_partial(from, left);
+}
+template <typename T>
+static inline void store_up_to(T* to, Vec v, int64_t left) {
+  if (left >= kLanes) {
+    store(to, v);
+  } else {
+    store_partial(to, v, left);
+  }
+}
+
+// body(T{}) with T = float or bf16, the dtypes that front doors call floating.
+template <typename Body>
+static inline void with_floating(Dtype dtype, const Body& body) {
+  if (dtype == Dtype::kBF16) {
+    body(bf16{});
+  } else {
+    body(float{});
+  }
+}
+
 static inline Vec select(IntVec mask, Vec yes, Vec no) { return mask ? yes : no; }
 // NaN in either operand: the second is returned, as vmaxps does.
 static inline Vec vmax(Vec a, Vec b) {
