@@ -118,10 +118,11 @@ static inline void with_floating(Dtype dtype, const Body& body) {
 }
 
 static inline Vec select(IntVec mask, Vec yes, Vec no) { return mask ? yes : no; }
-// NaN in either operand: the second is returned, as vmaxps does.
+// NaN in either operand: the second is returned, as vmaxps does. (The masked forms with every lane
+// on are plain instructions; the unmasked ones make GCC 12 warn of an uninitialised operand.)
 static inline Vec vmax(Vec a, Vec b) {
 #if defined(CAPI_WIDE) && defined(__AVX512F__)
-  return _mm512_max_ps(a, b);
+  return _mm512_maskz_max_ps(0xFFFF, a, b);
 #elif !defined(CAPI_WIDE)
   return _mm256_max_ps(a, b);
 #else
@@ -130,7 +131,7 @@ static inline Vec vmax(Vec a, Vec b) {
 }
 static inline Vec vmin(Vec a, Vec b) {
 #if defined(CAPI_WIDE) && defined(__AVX512F__)
-  return _mm512_min_ps(a, b);
+  return _mm512_maskz_min_ps(0xFFFF, a, b);
 #elif !defined(CAPI_WIDE)
   return _mm256_min_ps(a, b);
 #else
@@ -139,7 +140,7 @@ static inline Vec vmin(Vec a, Vec b) {
 }
 static inline Vec vsqrt(Vec a) {
 #if defined(CAPI_WIDE) && defined(__AVX512F__)
-  return _mm512_sqrt_ps(a);
+  return _mm512_maskz_sqrt_ps(0xFFFF, a);
 #elif !defined(CAPI_WIDE)
   return _mm256_sqrt_ps(a);
 #else
