@@ -6,7 +6,16 @@
 //   y       (rows, D)         dtype of x, rows may be strided
 //   rstd    (1, rows)         f32, saved for the backward pass; null: not saved
 //
-// Sums are in f32. Source: METHOD "Block", torch.nn.RMSNorm.
+// backward, with h = x rstd, g = grad_y * weight and i running over the rows of grad_y:
+//   grad_x[s(i), :] (+)= rstd (g - h mean(g h))     grad_weight = sum over i of grad_y h
+//
+//   grad_x       (source rows, D)  dtype of x, may be x or grad_y; rows that s misses are left
+//   alone grad_y       (rows, D)         dtype of x grad_weight  (1, D)            f32,
+//   overwritten; null: not wanted y            (rows, D)         dtype of x: the forward output
+//   again, so that it need not be kept; null: not wanted
+//
+// Sums are in f32, those of grad_weight over chunks of 64 rows, added in order. An image number
+// outside the source makes a row of NaN, or no gradient. Source: METHOD "Block", torch.nn.RMSNorm.
 #pragma once
 
 #include "core/cpu_isa.h"
@@ -23,8 +32,16 @@ struct RmsNormForward {
   RowMap map;
 };
 
+struct RmsNormBackward {
+  MatrixView x, weight, rstd, grad_y, grad_x, grad_weight, y;
+  bool accumulate;
+  RowMap map;
+};
+
 void rms_norm_forward(const RmsNormForward& op, Stream* stream);
+void rms_norm_backward(const RmsNormBackward& op, Stream* stream);
 
 CAPI_CPU_KERNEL(rms_norm_forward_cpu, RmsNormForward)
+CAPI_CPU_KERNEL(rms_norm_backward_cpu, RmsNormBackward)
 
 }  // namespace capi
