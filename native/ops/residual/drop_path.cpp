@@ -1,0 +1,33 @@
+#include "ops/residual/drop_path.h"
+
+#include "core/expect.h"
+#include "core/stream.h"
+
+namespace capi {
+
+namespace {
+
+constexpr int64_t kMaxBranches = 1 << 16;
+
+}  // namespace
+
+void drop_path_indices(const DropPathIndices& op, Stream* stream) {
+  const Expect expect("drop_path_indices");
+  expect.matrix("indices", op.indices, op.indices.rows, op.indices.cols, Dtype::kI32);
+  expect.contiguous("indices", op.indices);
+  expect.that(op.indices.rows <= kMaxBranches, "at most 65536 branches",
+              std::to_string(op.indices.rows));
+  expect.that(op.batch >= op.indices.cols && op.batch < (int64_t{1} << 31),
+              "a batch of at least " + std::to_string(op.indices.cols) + " images",
+              std::to_string(op.batch));
+  expect.that(op.iteration >= 0, "iteration >= 0", std::to_string(op.iteration));
+  switch (op.indices.backend) {
+    case Backend::kCpu:
+      stream->enqueue([op] { drop_path_indices_cpu(op); });
+      return;
+    case Backend::kCuda:
+      expect.cuda_unavailable();
+  }
+}
+
+}  // namespace capi

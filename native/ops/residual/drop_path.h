@@ -1,0 +1,26 @@
+// Which images each residual branch of a step runs on ("efficient" stochastic depth).
+//
+//   indices   (branches, n_keep)   i32: every row an independent uniform subset of [0, batch),
+//   ascending
+//
+// A function of (seed, iteration, branch) alone.
+#pragma once
+
+#include "core/matrix_view.h"
+
+namespace capi {
+
+class Stream;
+
+struct DropPathIndices {
+  MatrixView indices;
+  int64_t batch = 0;
+  uint64_t seed = 0;
+  int64_t iteration = 0;
+};
+
+void drop_path_indices(const DropPathIndices& op, Stream* stream);
+
+void drop_path_indices_cpu(const DropPathIndices& op);
+
+}  // namespace capi
