@@ -1,0 +1,23 @@
+#include "ops/patches/gather.h"
+
+#include "core/expect.h"
+#include "core/stream.h"
+
+namespace capi {
+
+void gather_rows(const GatherRows& op, Stream* stream) {
+  const Expect expect("gather_rows");
+  expect.present("x", op.x);
+  expect.matrix("indices", op.indices, 1, op.indices.cols, Dtype::kI32);
+  expect.matrix("y", op.y, op.indices.cols, op.x.cols, op.x.dtype);
+  expect.same_backend({op.x, op.indices, op.y});
+  switch (op.x.backend) {
+    case Backend::kCpu:
+      stream->enqueue([op] { gather_rows_cpu(op); });
+      return;
+    case Backend::kCuda:
+      expect.cuda_unavailable();
+  }
+}
+
+}  // namespace capi

@@ -1,0 +1,22 @@
+// y[i,:] = x[indices[i],:].
+//
+//   x         (rows, cols)    any dtype, rows may be strided
+//   indices   (1, n)          i32 in [0, rows); one outside makes a row of NaN (zeros in integer
+//   dtypes) y         (n, cols)       dtype of x, rows may be strided, does not overlap x
+#pragma once
+
+#include "core/matrix_view.h"
+
+namespace capi {
+
+class Stream;
+
+struct GatherRows {
+  MatrixView x, indices, y;
+};
+
+void gather_rows(const GatherRows& op, Stream* stream);
+
+void gather_rows_cpu(const GatherRows& op);
+
+}  // namespace capi
