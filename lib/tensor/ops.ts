@@ -5,7 +5,10 @@
  */
 import { addon } from '../native/addon.js';
 import type { NormOps } from './ops_norm.js';
+import type { PatchesOps } from './ops_patches.js';
+import type { ResidualOps } from './ops_residual.js';
+import type { TensorOps } from './ops_tensor.js';
 
-export type Ops = NormOps;
+export type Ops = NormOps & PatchesOps & ResidualOps & TensorOps;
 
 export const ops = addon as unknown as Ops;

@@ -14,6 +14,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Storage", capi::addon::StorageHandle::define(env));
   capi::addon::export_runtime(env, exports);
   capi::addon::export_norm_ops(exports);
+  capi::addon::export_patches_ops(exports);
+  capi::addon::export_residual_ops(exports);
+  capi::addon::export_tensor_ops(exports);
   return exports;
 }
 

@@ -6,5 +6,8 @@
 namespace capi::addon {
 
 void export_norm_ops(Napi::Object exports);
+void export_patches_ops(Napi::Object exports);
+void export_residual_ops(Napi::Object exports);
+void export_tensor_ops(Napi::Object exports);
 
 }  // namespace capi::addon

@@ -1,0 +1,34 @@
+#include "ops/tensor/copy.h"
+
+#include "core/expect.h"
+#include "core/stream.h"
+
+namespace capi {
+
+void zero(const Zero& op, Stream* stream) {
+  const Expect expect("zero");
+  expect.present("x", op.x);
+  switch (op.x.backend) {
+    case Backend::kCpu:
+      stream->enqueue([op] { zero_cpu(op); });
+      return;
+    case Backend::kCuda:
+      expect.cuda_unavailable();
+  }
+}
+
+void copy(const Copy& op, Stream* stream) {
+  const Expect expect("copy");
+  expect.present("x", op.x);
+  expect.matrix("y", op.y, op.x.rows, op.x.cols, op.x.dtype);
+  expect.same_backend({op.x, op.y});
+  switch (op.x.backend) {
+    case Backend::kCpu:
+      stream->enqueue([op] { copy_cpu(op); });
+      return;
+    case Backend::kCuda:
+      expect.cuda_unavailable();
+  }
+}
+
+}  // namespace capi
