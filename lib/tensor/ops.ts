@@ -4,11 +4,12 @@
  * Outputs are given by the caller. Results become readable through `Tensor.read` or after `synchronize()`.
  */
 import { addon } from '../native/addon.js';
+import type { AttentionOps } from './ops_attention.js';
 import type { NormOps } from './ops_norm.js';
 import type { PatchesOps } from './ops_patches.js';
 import type { ResidualOps } from './ops_residual.js';
 import type { TensorOps } from './ops_tensor.js';
 
-export type Ops = NormOps & PatchesOps & ResidualOps & TensorOps;
+export type Ops = AttentionOps & NormOps & PatchesOps & ResidualOps & TensorOps;
 
 export const ops = addon as unknown as Ops;

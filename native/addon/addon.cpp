@@ -13,6 +13,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   runtime->matrix_class = Napi::Persistent(capi::addon::MatrixHandle::define(env));
   exports.Set("Storage", capi::addon::StorageHandle::define(env));
   capi::addon::export_runtime(env, exports);
+  capi::addon::export_attention_ops(exports);
   capi::addon::export_norm_ops(exports);
   capi::addon::export_patches_ops(exports);
   capi::addon::export_residual_ops(exports);

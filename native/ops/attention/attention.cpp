@@ -17,9 +17,10 @@ void check(const Expect& expect, const Op& op) {
   expect.that(op.heads >= 1, "heads >= 1", std::to_string(op.heads));
   expect.that(op.n_q >= 1, "n_q >= 1", std::to_string(op.n_q));
   expect.that(op.n_k >= 1, "n_k >= 1", std::to_string(op.n_k));
-  expect.that(op.q.cols > 0 && op.q.cols % op.heads == 0 && op.q.cols / op.heads % 4 == 0,
-              "q of heads * d columns with d a multiple of 4 and " + std::to_string(op.heads) + " heads",
-              shape_text(op.q), ErrorCode::kShapeMismatch);
+  expect.that(
+      op.q.cols > 0 && op.q.cols % op.heads == 0 && op.q.cols / op.heads % 4 == 0,
+      "q of heads * d columns with d a multiple of 4 and " + std::to_string(op.heads) + " heads",
+      shape_text(op.q), ErrorCode::kShapeMismatch);
   expect.that(op.q.rows > 0 && op.q.rows % op.n_q == 0,
               "q of images * " + std::to_string(op.n_q) + " rows", shape_text(op.q),
               ErrorCode::kShapeMismatch);
@@ -85,9 +86,9 @@ void attention_backward(const AttentionBackward& op, Stream* stream) {
     expect.matrix("grad_frequencies", op.grad_frequencies, 2, op.q.cols / op.heads, Dtype::kF32);
     expect.contiguous("grad_frequencies", op.grad_frequencies);
   }
-  expect.same_backend({op.q, op.k, op.v, op.out, op.lse, op.grad_out, op.grad_q, op.grad_k, op.grad_v,
-                       op.grad_frequencies, op.q_coordinates, op.k_coordinates, op.frequencies, op.images,
-                       op.context_images});
+  expect.same_backend({op.q, op.k, op.v, op.out, op.lse, op.grad_out, op.grad_q, op.grad_k,
+                       op.grad_v, op.grad_frequencies, op.q_coordinates, op.k_coordinates,
+                       op.frequencies, op.images, op.context_images});
   switch (op.q.backend) {
     case Backend::kCpu:
       stream->enqueue([op] { attention_backward_cpu(op); });

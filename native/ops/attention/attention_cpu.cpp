@@ -1,6 +1,6 @@
-// One task an (image, head). Rows are rotated once while they are staged in f32 in the worker's scratch, keys also
-// transposed, so that scores are register-tile products with keys in the lanes. A block of queries meets
-// all keys at once: softmax is exact and P never leaves the cache.
+// One task an (image, head). Rows are rotated once while they are staged in f32 in the worker's
+// scratch, keys also transposed, so that scores are register-tile products with keys in the lanes.
+// A block of queries meets all keys at once: softmax is exact and P never leaves the cache.
 #include <math.h>
 #include <string.h>
 
@@ -16,8 +16,8 @@ namespace {
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 
-// 2^x for x <= 1, relative error 1e-7; below -125 it stays at 2^-125, nothing beside a row's largest term of 1.
-// NaN stays NaN.
+// 2^x for x <= 1, relative error 1e-7; below -125 it stays at 2^-125, nothing beside a row's
+// largest term of 1. NaN stays NaN.
 inline Vec exp2_softmax(Vec x) {
   const Vec clipped = vmax(broadcast(-125.0f), x);
   // Adding 1.5 * 2^23 rounds to an integer; 127 more leaves the exponent's bits at the bottom.
@@ -88,7 +88,8 @@ Place place_of(const Op& op, const Sizes& s, int64_t i) {
   Place place{i, i};
   if (op.images) place.image = op.images.template as<int32_t>()[i];
   if (op.context_images) place.context = op.context_images.template as<int32_t>()[i];
-  if (place.image < 0 || (op.rope != Rope::kNone && place.image >= s.coordinate_images)) place.image = -1;
+  if (place.image < 0 || (op.rope != Rope::kNone && place.image >= s.coordinate_images))
+    place.image = -1;
   if (place.context >= s.contexts) place.context = -1;
   return place;
 }
@@ -141,7 +142,8 @@ int64_t block_rows(int64_t rows, int64_t ld_keys) {
   return round_up((rows + blocks - 1) / blocks, kTileRows);
 }
 
-// Hands out consecutive, cache-line aligned pieces of one scratch buffer; with a null base it only counts.
+// Hands out consecutive, cache-line aligned pieces of one scratch buffer; with a null base it only
+// counts.
 struct Carver {
   float* base;
   size_t used;
@@ -162,7 +164,8 @@ T* head_rows_out(const MatrixView& m, int64_t row, int64_t head, int64_t d) {
 }
 
 template <typename T>
-void fill_rows(const MatrixView& m, int64_t row, int64_t head, int64_t rows, int64_t d, float value) {
+void fill_rows(const MatrixView& m, int64_t row, int64_t head, int64_t rows, int64_t d,
+               float value) {
   T* to = head_rows_out<T>(m, row, head, d);
   for (int64_t r = 0; r < rows; ++r, to += m.stride) {
     for (int64_t i = 0; i < d; ++i) set(to + i, value);
@@ -170,7 +173,8 @@ void fill_rows(const MatrixView& m, int64_t row, int64_t head, int64_t rows, int
 }
 
 void clear_rows(float* rows, int64_t ld, int64_t first, int64_t last) {
-  if (last > first) memset(rows + first * ld, 0, static_cast<size_t>((last - first) * ld) * sizeof(float));
+  if (last > first)
+    memset(rows + first * ld, 0, static_cast<size_t>((last - first) * ld) * sizeof(float));
 }
 
 // ---- Forward ----
@@ -195,8 +199,8 @@ void forward_block(const AttentionForward& op, const Sizes& s, const Tables& tab
                    const ForwardScratch& scratch, int64_t image, int64_t head, int64_t first,
                    int64_t rows) {
   const int64_t row = image * s.n_q + first;
-  stage_rows(op.rope, tables.q + row * 2 * s.d, head_rows<T>(op.q, row, head, s.d), op.q.stride, rows, s.d,
-             s.scale * kLog2E, scratch.queries, s.ld_channels);
+  stage_rows(op.rope, tables.q + row * 2 * s.d, head_rows<T>(op.q, row, head, s.d), op.q.stride,
+             rows, s.d, s.scale * kLog2E, scratch.queries, s.ld_channels);
 
   for (int64_t i = 0; i < rows * kLanes; ++i) scratch.maxima[i] = -__builtin_inff();
   const int64_t last = s.key_vectors - 1;
@@ -232,9 +236,8 @@ void forward_block(const AttentionForward& op, const Sizes& s, const Tables& tab
   multiply<false, TileOrder::kColumnsOutside>(
       scratch.scores, s.ld_keys, scratch.values, s.ld_channels, rows, s.channel_vectors, s.n_k,
       [&](int64_t r, int64_t v, Vec value) {
-        const int64_t left = s.d - v * kLanes;
-        store_some(out + r * op.out.stride + v * kLanes, value * scratch.inverse[r],
-                   left < kLanes ? left : kLanes);
+        store_up_to(out + r * op.out.stride + v * kLanes, value * scratch.inverse[r],
+                    s.d - v * kLanes);
       });
 }
 
@@ -242,7 +245,8 @@ template <typename T>
 void forward(const AttentionForward& op) {
   const Sizes s = sizes_of(op);
   Tables tables = plan_tables(op, s);
-  if (tables.floats) fill_tables(op, s, static_cast<float*>(op_scratch(tables.floats * sizeof(float))), &tables);
+  if (tables.floats)
+    fill_tables(op, s, static_cast<float*>(op_scratch(tables.floats * sizeof(float))), &tables);
 
   // Few images: the queries of one are shared out too, and each task stages the keys again.
   const int64_t pairs = s.images * s.heads;
@@ -252,7 +256,8 @@ void forward(const AttentionForward& op) {
   const int64_t block = block_rows(chunk_rows, s.ld_keys);
 
   parallel_for(pairs * chunks, [&](int64_t task, int worker) {
-    const int64_t chunk = task % chunks, head = task / chunks % s.heads, image = task / chunks / s.heads;
+    const int64_t chunk = task % chunks, head = task / chunks % s.heads,
+                  image = task / chunks / s.heads;
     const int64_t begin = chunk * chunk_rows;
     const int64_t end = begin + chunk_rows < s.n_q ? begin + chunk_rows : s.n_q;
     const Place place = place_of(op, s, image);
@@ -268,14 +273,15 @@ void forward(const AttentionForward& op) {
     const ForwardScratch scratch = carve_forward(&carver, s, block);
 
     const int64_t key_row = place.context * s.n_k;
-    stage_rows(op.rope, tables.k + image * s.n_k * 2 * s.d, head_rows<T>(op.k, key_row, head, s.d), op.k.stride,
-               s.n_k, s.d, 1.0f, scratch.values, s.ld_channels);
+    stage_rows(op.rope, tables.k + image * s.n_k * 2 * s.d, head_rows<T>(op.k, key_row, head, s.d),
+               op.k.stride, s.n_k, s.d, 1.0f, scratch.values, s.ld_channels);
     clear_rows(scratch.values, s.ld_channels, s.n_k, s.staged_keys);
     transpose(scratch.values, s.ld_channels, scratch.keys, s.ld_keys, s.staged_keys, s.d);
-    stage_rows(Rope::kNone, nullptr, head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d, 1.0f,
-               scratch.values, s.ld_channels);
+    stage_rows(Rope::kNone, nullptr, head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k,
+               s.d, 1.0f, scratch.values, s.ld_channels);
     for (int64_t first = begin; first < end; first += block) {
-      forward_block<T>(op, s, tables, scratch, image, head, first, end - first < block ? end - first : block);
+      forward_block<T>(op, s, tables, scratch, image, head, first,
+                       end - first < block ? end - first : block);
     }
   });
 }
@@ -293,7 +299,8 @@ BackwardScratch carve_backward(Carver* carver, const Sizes& s, int64_t block) {
   to.keys_transposed = carver->take(round_up(s.d, 8) * s.ld_keys);
   to.values_transposed = carver->take(round_up(s.d, 8) * s.ld_keys);
   to.grad_keys = carver->take(s.n_k * s.ld_channels);
-  to.grad_values = carver->take(s.staged_keys * s.ld_channels);  // values on their way, then their gradient
+  to.grad_values =
+      carver->take(s.staged_keys * s.ld_channels);  // values on their way, then their gradient
   to.queries = carver->take(block * s.ld_channels);
   to.grad_out = carver->take(block * s.ld_channels);
   to.grad_queries = carver->take(block * s.ld_channels);
@@ -308,22 +315,21 @@ template <typename T>
 float dot(const float* a, const T* b, int64_t d) {
   Vec total = zero();
   for (int64_t i = 0; i < d; i += kLanes) {
-    const int64_t count = d - i < kLanes ? d - i : kLanes;
-    total += load_some(a + i, count) * load_some(b + i, count);
+    total += load_up_to(a + i, d - i) * load_up_to(b + i, d - i);
   }
   return sum(total);
 }
 
 template <typename T>
 void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& tables,
-                    const BackwardScratch& scratch, int64_t place_image, int64_t image, int64_t head,
-                    int64_t first, int64_t rows, float* grad_frequencies) {
+                    const BackwardScratch& scratch, int64_t place_image, int64_t image,
+                    int64_t head, int64_t first, int64_t rows, float* grad_frequencies) {
   const int64_t row = image * s.n_q + first;
   const float* table = tables.q + row * 2 * s.d;
-  stage_rows(op.rope, table, head_rows<T>(op.q, row, head, s.d), op.q.stride, rows, s.d, s.scale * kLog2E,
-             scratch.queries, s.ld_channels);
-  stage_rows(Rope::kNone, nullptr, head_rows<T>(op.grad_out, row, head, s.d), op.grad_out.stride, rows, s.d,
-             1.0f, scratch.grad_out, s.ld_channels);
+  stage_rows(op.rope, table, head_rows<T>(op.q, row, head, s.d), op.q.stride, rows, s.d,
+             s.scale * kLog2E, scratch.queries, s.ld_channels);
+  stage_rows(Rope::kNone, nullptr, head_rows<T>(op.grad_out, row, head, s.d), op.grad_out.stride,
+             rows, s.d, 1.0f, scratch.grad_out, s.ld_channels);
   const float* lse = op.lse.as<float>() + (image * s.heads + head) * s.n_q + first;
   const T* out = head_rows<T>(op.out, row, head, s.d);
   for (int64_t r = 0; r < rows; ++r) {
@@ -337,8 +343,8 @@ void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& t
         store(scratch.p + r * s.ld_keys + v * kLanes, exp2_softmax(score - scratch.lse[r]));
       });
   multiply<false, TileOrder::kColumnsOutside>(
-      scratch.grad_out, s.ld_channels, scratch.values_transposed, s.ld_keys, rows, s.key_vectors, s.d,
-      [&](int64_t r, int64_t v, Vec grad_p) {
+      scratch.grad_out, s.ld_channels, scratch.values_transposed, s.ld_keys, rows, s.key_vectors,
+      s.d, [&](int64_t r, int64_t v, Vec grad_p) {
         const int64_t at = r * s.ld_keys + v * kLanes;
         store(scratch.grad_scores + at, load(scratch.p + at) * (grad_p - scratch.delta[r]));
       });
@@ -350,24 +356,27 @@ void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& t
       store(to, accumulate ? load(to) + value : value);
     };
   };
-  multiply<true, TileOrder::kRowsOutside>(scratch.p, s.ld_keys, scratch.grad_out, s.ld_channels, s.n_k,
-                                          s.channel_vectors, rows, add_to(scratch.grad_values));
-  multiply<true, TileOrder::kRowsOutside>(scratch.grad_scores, s.ld_keys, scratch.queries, s.ld_channels,
-                                          s.n_k, s.channel_vectors, rows, add_to(scratch.grad_keys));
+  multiply<true, TileOrder::kRowsOutside>(scratch.p, s.ld_keys, scratch.grad_out, s.ld_channels,
+                                          s.n_k, s.channel_vectors, rows,
+                                          add_to(scratch.grad_values));
+  multiply<true, TileOrder::kRowsOutside>(scratch.grad_scores, s.ld_keys, scratch.queries,
+                                          s.ld_channels, s.n_k, s.channel_vectors, rows,
+                                          add_to(scratch.grad_keys));
   multiply<false, TileOrder::kColumnsOutside>(
       scratch.grad_scores, s.ld_keys, scratch.keys, s.ld_channels, rows, s.channel_vectors, s.n_k,
       [&](int64_t r, int64_t v, Vec value) {
         store(scratch.grad_queries + r * s.ld_channels + v * kLanes, value);
       });
   unstage_rows(op.rope, table, op.q_coordinates.as<float>() + (place_image * s.n_q + first) * 2,
-               head_rows<T>(op.q, row, head, s.d), op.q.stride, scratch.grad_queries, s.ld_channels, rows,
-               s.d, s.scale, head_rows_out<T>(op.grad_q, row, head, s.d), op.grad_q.stride,
+               head_rows<T>(op.q, row, head, s.d), op.q.stride, scratch.grad_queries, s.ld_channels,
+               rows, s.d, s.scale, head_rows_out<T>(op.grad_q, row, head, s.d), op.grad_q.stride,
                grad_frequencies);
 }
 
 template <typename T>
-void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& tables, const Place& place,
-                   int64_t image, int64_t head, int worker, float* grad_frequencies) {
+void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& tables,
+                   const Place& place, int64_t image, int64_t head, int worker,
+                   float* grad_frequencies) {
   const int64_t block = block_rows(s.n_q, s.ld_keys);
   Carver carver{nullptr, 0};
   carve_backward(&carver, s, block);
@@ -376,14 +385,15 @@ void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& ta
 
   const int64_t key_row = place.context * s.n_k;
   const float* table = tables.k + image * s.n_k * 2 * s.d;
-  stage_rows(op.rope, table, head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k, s.d, 1.0f, scratch.keys,
-             s.ld_channels);
+  stage_rows(op.rope, table, head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k, s.d, 1.0f,
+             scratch.keys, s.ld_channels);
   clear_rows(scratch.keys, s.ld_channels, s.n_k, s.staged_keys);
   transpose(scratch.keys, s.ld_channels, scratch.keys_transposed, s.ld_keys, s.staged_keys, s.d);
-  stage_rows(Rope::kNone, nullptr, head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d, 1.0f,
-             scratch.grad_values, s.ld_channels);
+  stage_rows(Rope::kNone, nullptr, head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d,
+             1.0f, scratch.grad_values, s.ld_channels);
   clear_rows(scratch.grad_values, s.ld_channels, s.n_k, s.staged_keys);
-  transpose(scratch.grad_values, s.ld_channels, scratch.values_transposed, s.ld_keys, s.staged_keys, s.d);
+  transpose(scratch.grad_values, s.ld_channels, scratch.values_transposed, s.ld_keys, s.staged_keys,
+            s.d);
 
   for (int64_t first = 0; first < s.n_q; first += block) {
     backward_block<T>(op, s, tables, scratch, place.image, image, head, first,
@@ -391,11 +401,12 @@ void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& ta
   }
   // The staged queries carry scale * log2(e): the gradient of the keys needs scale.
   unstage_rows(op.rope, table, op.k_coordinates.as<float>() + place.image * s.n_k * 2,
-               head_rows<T>(op.k, key_row, head, s.d), op.k.stride, scratch.grad_keys, s.ld_channels, s.n_k,
-               s.d, kLn2, head_rows_out<T>(op.grad_k, key_row, head, s.d), op.grad_k.stride,
-               grad_frequencies);
-  unstage_rows<T>(Rope::kNone, nullptr, nullptr, nullptr, 0, scratch.grad_values, s.ld_channels, s.n_k, s.d,
-                  1.0f, head_rows_out<T>(op.grad_v, key_row, head, s.d), op.grad_v.stride, nullptr);
+               head_rows<T>(op.k, key_row, head, s.d), op.k.stride, scratch.grad_keys,
+               s.ld_channels, s.n_k, s.d, kLn2, head_rows_out<T>(op.grad_k, key_row, head, s.d),
+               op.grad_k.stride, grad_frequencies);
+  unstage_rows<T>(Rope::kNone, nullptr, nullptr, nullptr, 0, scratch.grad_values, s.ld_channels,
+                  s.n_k, s.d, 1.0f, head_rows_out<T>(op.grad_v, key_row, head, s.d),
+                  op.grad_v.stride, nullptr);
 }
 
 template <typename T>
@@ -404,10 +415,11 @@ void backward(const AttentionBackward& op) {
   Tables tables = plan_tables(op, s);
   // A part of the frequencies' gradient for each task, added up in their order.
   const int64_t part = op.grad_frequencies && op.rope != Rope::kNone ? 2 * s.d : 0;
-  const size_t table_floats = static_cast<size_t>(round_up(static_cast<int64_t>(tables.floats), 16));
+  const size_t table_floats =
+      static_cast<size_t>(round_up(static_cast<int64_t>(tables.floats), 16));
   const size_t part_floats = static_cast<size_t>(s.images * s.heads * part);
-  char* memory = static_cast<char*>(op_scratch((table_floats + part_floats) * sizeof(float) +
-                                               static_cast<size_t>(s.contexts)));
+  char* memory = static_cast<char*>(
+      op_scratch((table_floats + part_floats) * sizeof(float) + static_cast<size_t>(s.contexts)));
   float* parts = reinterpret_cast<float*>(memory) + table_floats;
   char* used = reinterpret_cast<char*>(parts + part_floats);
   fill_tables(op, s, reinterpret_cast<float*>(memory), &tables);
@@ -449,19 +461,11 @@ void backward(const AttentionBackward& op) {
 }  // namespace
 
 void attention_forward_cpu(const AttentionForward& op) {
-  if (op.q.dtype == Dtype::kBF16) {
-    forward<bf16>(op);
-  } else {
-    forward<float>(op);
-  }
+  with_floating(op.q.dtype, [&](auto element) { forward<decltype(element)>(op); });
 }
 
 void attention_backward_cpu(const AttentionBackward& op) {
-  if (op.q.dtype == Dtype::kBF16) {
-    backward<bf16>(op);
-  } else {
-    backward<float>(op);
-  }
+  with_floating(op.q.dtype, [&](auto element) { backward<decltype(element)>(op); });
 }
 
 }  // namespace capi::CAPI_ISA

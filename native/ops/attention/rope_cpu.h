@@ -1,5 +1,5 @@
-// Rotary encoding of rows while they are staged (attention.h has the equations), its transpose, and the
-// gradient of the frequencies. Only *_cpu.cpp files include this (see core/cpu_isa.h).
+// Rotary encoding of rows while they are staged (attention.h has the equations), its transpose, and
+// the gradient of the frequencies. Only *_cpu.cpp files include this (see core/cpu_isa.h).
 #pragma once
 
 #include <math.h>
@@ -13,7 +13,8 @@ struct SinCos {
   Vec sin, cos;
 };
 
-// Absolute error 1e-7 for any angle: three-part pi/2 (exact with fused multiply-add) up to 1e5, beyond that libm.
+// Absolute error 1e-7 for any angle: three-part pi/2 (exact with fused multiply-add) up to 1e5,
+// beyond that libm.
 static inline SinCos sincos(Vec x) {
   const Vec magnitude = vmax(x, -x);
   const IntVec small = magnitude <= broadcast(1e5f);  // false for NaN
@@ -45,113 +46,93 @@ static inline SinCos sincos(Vec x) {
   const IntVec quadrant = __builtin_convertvector(n, IntVec);
   const IntVec swap = (quadrant & 1) != 0;
   const Vec sine = select(swap, c, s), cosine = select(swap, s, c);
-  return {select((quadrant & 2) != 0, -sine, sine), select(((quadrant + 1) & 2) != 0, -cosine, cosine)};
+  return {select((quadrant & 2) != 0, -sine, sine),
+          select(((quadrant + 1) & 2) != 0, -cosine, cosine)};
 }
 
 // One token's row of the table: cos of its d angles, then their sin.
-static inline void angles(const float* coordinates, const float* frequencies, int64_t d, float* table) {
+static inline void angles(const float* coordinates, const float* frequencies, int64_t d,
+                          float* table) {
   const Vec x = broadcast(coordinates[0]), y = broadcast(coordinates[1]);
   for (int64_t i = 0; i < d; i += kLanes) {
-    const int64_t count = d - i < kLanes ? d - i : kLanes;
-    if (count == kLanes) {
-      const SinCos angle = sincos(x * load(frequencies + i) + y * load(frequencies + d + i));
-      store(table + i, angle.cos);
-      store(table + d + i, angle.sin);
-    } else {
-      const SinCos angle = sincos(x * load_partial(frequencies + i, count) +
-                                  y * load_partial(frequencies + d + i, count));
-      store_partial(table + i, angle.cos, count);
-      store_partial(table + d + i, angle.sin, count);
-    }
+    const SinCos angle =
+        sincos(x * load_up_to(frequencies + i, d - i) + y * load_up_to(frequencies + d + i, d - i));
+    store_up_to(table + i, angle.cos, d - i);
+    store_up_to(table + d + i, angle.sin, d - i);
   }
 }
 
-template <typename T>
-static inline Vec load_some(const T* from, int64_t count) {
-  return count == kLanes ? load(from) : load_partial(from, count);
-}
-template <typename T>
-static inline void store_some(T* to, Vec v, int64_t count) {
-  if (count == kLanes) {
-    store(to, v);
-  } else {
-    store_partial(to, v, count);
-  }
-}
-
-// Calls pair(first channel, second channel, count) for all pairs of partners, up to kLanes at once.
+// Calls pair(first channel, second channel, channels left) for all pairs of partners, a vector of
+// them at once.
 template <typename Pair>
 static inline void for_pairs(Rope rope, int64_t d, const Pair& pair) {
   const int64_t distance = rope == Rope::kAxial ? d / 4 : d / 2;
   for (int64_t start = 0; start < d; start += 2 * distance) {
     for (int64_t i = start; i < start + distance; i += kLanes) {
-      const int64_t left = start + distance - i;
-      pair(i, i + distance, left < kLanes ? left : kLanes);
+      pair(i, i + distance, start + distance - i);
     }
   }
 }
 
 // to = scale * rope(from), f32. table: one row of 2d a token; null with rope none.
 template <typename T>
-static inline void stage_rows(Rope rope, const float* table, const T* from, int64_t stride, int64_t rows,
-                              int64_t d, float scale, float* to, int64_t ld) {
+static inline void stage_rows(Rope rope, const float* table, const T* from, int64_t stride,
+                              int64_t rows, int64_t d, float scale, float* to, int64_t ld) {
   const Vec s = broadcast(scale);
   for (int64_t row = 0; row < rows; ++row, from += stride, to += ld) {
     if (rope == Rope::kNone) {
       for (int64_t i = 0; i < d; i += kLanes) {
-        const int64_t count = d - i < kLanes ? d - i : kLanes;
-        store_some(to + i, s * load_some(from + i, count), count);
+        store_up_to(to + i, s * load_up_to(from + i, d - i), d - i);
       }
       continue;
     }
     const float* cosine = table + row * 2 * d;
     const float* sine = cosine + d;
-    for_pairs(rope, d, [&](int64_t i, int64_t j, int64_t count) {
-      const Vec a = s * load_some(from + i, count), b = s * load_some(from + j, count);
-      const Vec first = a * load_some(cosine + i, count) - b * load_some(sine + i, count);
-      const Vec second = b * load_some(cosine + j, count) + a * load_some(sine + j, count);
-      store_some(to + i, first, count);
-      store_some(to + j, second, count);
+    for_pairs(rope, d, [&](int64_t i, int64_t j, int64_t left) {
+      const Vec a = s * load_up_to(from + i, left), b = s * load_up_to(from + j, left);
+      const Vec first = a * load_up_to(cosine + i, left) - b * load_up_to(sine + i, left);
+      const Vec second = b * load_up_to(cosine + j, left) + a * load_up_to(sine + j, left);
+      store_up_to(to + i, first, left);
+      store_up_to(to + j, second, left);
     });
   }
 }
 
-// grad = transpose of rope (scale * grad_rotated). With grad_angles_x and _y (d each), adds to them the gradient of the
-// frequencies, for which x holds the rows before rope; grad may be x.
+// grad = transpose of rope (scale * grad_rotated). With grad_frequencies (2, d), adds to it the
+// gradient of the frequencies, for which x holds the rows before rope. grad may be x.
 template <typename T>
 static inline void unstage_rows(Rope rope, const float* table, const float* coordinates, const T* x,
-                                int64_t x_stride, const float* grad_rotated, int64_t ld, int64_t rows,
-                                int64_t d, float scale, T* grad, int64_t grad_stride,
+                                int64_t x_stride, const float* grad_rotated, int64_t ld,
+                                int64_t rows, int64_t d, float scale, T* grad, int64_t grad_stride,
                                 float* grad_frequencies) {
   const Vec s = broadcast(scale);
   for (int64_t row = 0; row < rows; ++row, x += x_stride, grad_rotated += ld, grad += grad_stride) {
     if (rope == Rope::kNone) {
       for (int64_t i = 0; i < d; i += kLanes) {
-        const int64_t count = d - i < kLanes ? d - i : kLanes;
-        store_some(grad + i, s * load_some(grad_rotated + i, count), count);
+        store_up_to(grad + i, s * load_up_to(grad_rotated + i, d - i), d - i);
       }
       continue;
     }
     const float* cosine = table + row * 2 * d;
     const float* sine = cosine + d;
-    for_pairs(rope, d, [&](int64_t i, int64_t j, int64_t count) {
-      const Vec first = s * load_some(grad_rotated + i, count);
-      const Vec second = s * load_some(grad_rotated + j, count);
-      const Vec cos_i = load_some(cosine + i, count), sin_i = load_some(sine + i, count);
-      const Vec cos_j = load_some(cosine + j, count), sin_j = load_some(sine + j, count);
+    for_pairs(rope, d, [&](int64_t i, int64_t j, int64_t left) {
+      const Vec first = s * load_up_to(grad_rotated + i, left);
+      const Vec second = s * load_up_to(grad_rotated + j, left);
+      const Vec cos_i = load_up_to(cosine + i, left), sin_i = load_up_to(sine + i, left);
+      const Vec cos_j = load_up_to(cosine + j, left), sin_j = load_up_to(sine + j, left);
       if (grad_frequencies) {
-        const Vec a = load_some(x + i, count), b = load_some(x + j, count);
+        const Vec a = load_up_to(x + i, left), b = load_up_to(x + j, left);
         const Vec angle_i = first * (-(a * sin_i) - b * cos_i);
         const Vec angle_j = second * (a * cos_j - b * sin_j);
         for (int axis = 0; axis < 2; ++axis) {
           const Vec position = broadcast(coordinates[2 * row + axis]);
           float* sums = grad_frequencies + axis * d;
-          store_some(sums + i, load_some(sums + i, count) + position * angle_i, count);
-          store_some(sums + j, load_some(sums + j, count) + position * angle_j, count);
+          store_up_to(sums + i, load_up_to(sums + i, left) + position * angle_i, left);
+          store_up_to(sums + j, load_up_to(sums + j, left) + position * angle_j, left);
         }
       }
-      store_some(grad + i, first * cos_i + second * sin_j, count);
-      store_some(grad + j, second * cos_j - first * sin_i, count);
+      store_up_to(grad + i, first * cos_i + second * sin_j, left);
+      store_up_to(grad + j, second * cos_j - first * sin_i, left);
     });
   }
 }

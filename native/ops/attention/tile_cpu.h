@@ -12,8 +12,8 @@ constexpr int kTileVectors = 2;
 
 enum class TileOrder { kColumnsOutside, kRowsOutside };
 
-// A leading dimension of at least `columns` that is an odd number of 64-byte lines, so that the rows of a
-// column panel spread over all sets of the cache.
+// A leading dimension of at least `columns` that is an odd number of 64-byte lines, so that the
+// rows of a column panel spread over all sets of the cache.
 static inline int64_t leading(int64_t columns) { return ((columns + 15) / 16 | 1) * 16; }
 
 template <int kRows, int kVectors, bool kTransposed, typename Store>
@@ -63,8 +63,9 @@ static inline void tile_of_rows(int rows, const float* a, int64_t lda, const flo
   }
 }
 
-// C = op(A) B with op(A) (rows, depth), B (depth, vectors * kLanes). A is stored (rows, depth), or, if kTransposed,
-// (depth, rows). Calls store(row, vector, sums) once for every vector of C. B is read up to whole vectors.
+// C = op(A) B with op(A) (rows, depth), B (depth, vectors * kLanes). A is stored (rows, depth), or,
+// if kTransposed, (depth, rows). Calls store(row, vector, sums) once for every vector of C. B is
+// read up to whole vectors.
 template <bool kTransposed, TileOrder kOrder, typename Store>
 static inline void multiply(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t rows,
                             int64_t vectors, int64_t depth, const Store& store) {
@@ -79,7 +80,8 @@ static inline void multiply(const float* a, int64_t lda, const float* b, int64_t
     const float* from = a + (kTransposed ? row : row * lda);
     const float* right = b + vector * kLanes;
     if (vector + kTileVectors <= vectors) {
-      tile_of_rows<kTileVectors, kTransposed>(tall, from, lda, right, ldb, depth, row, vector, store);
+      tile_of_rows<kTileVectors, kTransposed>(tall, from, lda, right, ldb, depth, row, vector,
+                                              store);
     } else {
       tile_of_rows<1, kTransposed>(tall, from, lda, right, ldb, depth, row, vector, store);
     }
@@ -97,14 +99,15 @@ static inline void multiply(const float* a, int64_t lda, const float* b, int64_t
 
 typedef float Eight __attribute__((vector_size(32)));
 
-// to (columns, rows) = from (rows, columns) transposed; both counts are rounded up to whole blocks of 8, which
-// from must have and to must have room for.
+// to (columns, rows) = from (rows, columns) transposed; both counts are rounded up to whole blocks
+// of 8, which from must have and to must have room for.
 static inline void transpose(const float* from, int64_t ld_from, float* to, int64_t ld_to,
                              int64_t rows, int64_t columns) {
   for (int64_t row = 0; row < rows; row += 8) {
     for (int64_t column = 0; column < columns; column += 8) {
       Eight in[8], pair[8], quad[8];
-      for (int i = 0; i < 8; ++i) memcpy(&in[i], from + (row + i) * ld_from + column, sizeof(Eight));
+      for (int i = 0; i < 8; ++i)
+        memcpy(&in[i], from + (row + i) * ld_from + column, sizeof(Eight));
       for (int i = 0; i < 8; i += 2) {
         pair[i] = __builtin_shufflevector(in[i], in[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
         pair[i + 1] = __builtin_shufflevector(in[i], in[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -117,7 +120,8 @@ static inline void transpose(const float* from, int64_t ld_from, float* to, int6
       }
       for (int i = 0; i < 4; ++i) {
         const Eight low = __builtin_shufflevector(quad[i], quad[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        const Eight high = __builtin_shufflevector(quad[i], quad[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        const Eight high =
+            __builtin_shufflevector(quad[i], quad[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
         memcpy(to + (column + i) * ld_to + row, &low, sizeof low);
         memcpy(to + (column + i + 4) * ld_to + row, &high, sizeof high);
       }
