@@ -15,6 +15,8 @@ export class Tensor {
   /** Elements between the starts of two rows. */
   readonly #stride: number;
   #handle: Matrix | undefined;
+  /** Views made before, so that a step makes none after the first. */
+  readonly #views = new Map<string, Tensor>();
 
   private constructor(
     arena: Arena,
@@ -84,21 +86,31 @@ export class Tensor {
         `Expected a view of ${this.size} contiguous elements but received shape [${shape.join(', ')}]`,
       );
     }
-    return new Tensor(this.#arena, this.#byteOffset, shape, this.dtype, shape.at(-1) ?? 1);
+    return this.#remember(
+      `view ${shape.join()}`,
+      () => new Tensor(this.#arena, this.#byteOffset, shape, this.dtype, shape.at(-1) ?? 1),
+    );
   }
 
   /** Rows [begin, end) as a matrix. */
   rowRange(begin: number, end: number): Tensor {
     this.#checkRange('rows', begin, end, this.rows);
     const offset = this.#byteOffset + begin * this.#stride * dtypeBytes[this.dtype];
-    return new Tensor(this.#arena, offset, [end - begin, this.cols], this.dtype, this.#stride);
+    return this.#remember(
+      `rows ${begin} ${end}`,
+      () => new Tensor(this.#arena, offset, [end - begin, this.cols], this.dtype, this.#stride),
+    );
   }
 
   /** Columns [begin, end) of every row, as a strided matrix. */
   columnRange(begin: number, end: number): Tensor {
     this.#checkRange('columns', begin, end, this.cols);
     const offset = this.#byteOffset + begin * dtypeBytes[this.dtype];
-    return new Tensor(this.#arena, offset, [this.rows, end - begin], this.dtype, this.#stride);
+    const stride = this.rows === 1 ? end - begin : this.#stride; // one row is contiguous
+    return this.#remember(
+      `columns ${begin} ${end}`,
+      () => new Tensor(this.#arena, offset, [this.rows, end - begin], this.dtype, stride),
+    );
   }
 
   /** Enqueues a copy of `values` into the tensor; the array may be reused at once. */
@@ -123,6 +135,14 @@ export class Tensor {
   /** Frees the whole arena behind the tensor: for tensors made by `zeros` and `from`. */
   [Symbol.dispose](): void {
     this.#arena[Symbol.dispose]();
+  }
+
+  #remember(key: string, make: () => Tensor): Tensor {
+    const known = this.#views.get(key);
+    if (known) return known;
+    const made = make();
+    this.#views.set(key, made);
+    return made;
   }
 
   #asHostArray(values: ArrayLike<number>): HostArray {
