@@ -24,6 +24,8 @@ export interface Build {
   readonly images: number;
   /** Images that each residual branch works on; `images` without stochastic depth. */
   readonly kept: number;
+  /** The same in the predictor's stack. */
+  readonly predictorKept: number;
 }
 
 /** Where drop-path draws its subsets: row j of `indices` [branches, kept] belongs to branch j of the stack. */

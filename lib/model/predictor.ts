@@ -35,7 +35,8 @@ export interface Predictor {
   backward(input: PredictorInput, gradPredictions: Tensor, gradContext: Tensor): void;
 }
 
-export function makePredictor(build: Build, options: PredictorOptions): Predictor {
+export function makePredictor(encoderBuild: Build, options: PredictorOptions): Predictor {
+  const build = { ...encoderBuild, kept: encoderBuild.predictorKept };
   return build.config.predictor === 'self' ? new SelfPredictor(build, options) : new CrossPredictor(build, options);
 }
 

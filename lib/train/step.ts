@@ -1,0 +1,58 @@
+/** The front door: one optimisation step of CAPI, in the order the data flows. METHOD section 7. */
+import { ops } from '../tensor/ops.js';
+import type { TrainingRun } from './training_run.js';
+
+/**
+ * Enqueues a step on the batch that was uploaded. Every line is one stage; nothing here allocates or waits.
+ * `run.results` holds the numbers afterwards.
+ */
+export function trainStep(run: TrainingRun, iteration: number): void {
+  // Pixels to patches; which are seen and which are predicted follows from the samples' numbers.
+  run.batch.prepare();
+  run.drawDropPath(iteration);
+  computeGradients(run);
+  update(run, iteration);
+}
+
+/** From patches and masks to the gradients of every parameter. */
+export function computeGradients(run: TrainingRun): void {
+  const { batch, teacher, clustering, targets, backbone, head, results, config } = run;
+
+  // The teacher sees every patch. Its backbone is an EMA of the student's; only its head learns.
+  teacher?.forward(batch.patches);
+  const features = teacher?.features ?? batch.patches; // [B·N, D]
+  ops.positionalCollapse({ features, positions: run.network.clustering.positions, registers: 0, result: results.collapse });
+
+  // Assignments, the clustering loss and its gradient, the targets [B·P, K] of the predicted positions.
+  clustering.run(features, batch.predict, targets, run.assigningWeights());
+  ops.targetStatistics({ targets, entropy: results.targetEntropy, mass: results.mass });
+
+  // The student encodes the visible patches and answers for the predicted positions.
+  backbone.forward(run.studentInput);
+  head.forward(backbone.predictions); // [B·P, K]
+  const gradLogits = head.logits;
+  ops.softCrossEntropy({
+    logits: head.logits,
+    targets,
+    temperature: config.capi.student_temp,
+    loss: results.capiLoss,
+    gradLogits,
+  });
+
+  head.backward(backbone.predictions, run.gradPredictions);
+  backbone.backward(run.studentInput, run.gradPredictions);
+}
+
+/** Averages over ranks, then optimizer, EMA and clustering optimizer; non-finite gradients skip all three. */
+export function update(run: TrainingRun, iteration: number): void {
+  const { gradients, clusteringGradients, communicator, schedules, results } = run;
+  communicator.allReduceMean(gradients.flat);
+  communicator.allReduceMean(clusteringGradients.flat);
+  ops.countNonfinite({ x: gradients.flat, count: results.nonfinite, accumulate: false });
+  ops.countNonfinite({ x: clusteringGradients.flat, count: results.nonfinite, accumulate: true });
+
+  const learningRate = schedules.learningRate.at(iteration);
+  run.optimizer.step({ learningRate, momentum: schedules.momentum.at(iteration) }, results.nonfinite);
+  const clusteringRate = schedules.clusteringLearningRate.at(iteration);
+  run.clusteringOptimizer.step({ learningRate: clusteringRate }, results.nonfinite);
+}
