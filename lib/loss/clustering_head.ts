@@ -3,10 +3,11 @@
  * gradient, and the targets of the predicted positions. METHOD section 5. The [B, N, K] logits never exist whole: they
  * are made, used and dropped chunk by chunk of positions, rows position-major so that a position's images lie together.
  */
-import type { ParameterLayout, ParameterSet } from '../tensor/parameters.js';
+
 import type { Arena } from '../tensor/arena.js';
 import type { ComputeDtype } from '../tensor/dtype.js';
 import { ops } from '../tensor/ops.js';
+import type { ParameterLayout, ParameterSet } from '../tensor/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 export const clusteringNames = { weight: 'head.layer.weight', bias: 'head.layer.bias' };
@@ -44,7 +45,11 @@ export interface ClusteringWeights {
   readonly gradBias?: Tensor | undefined;
 }
 
-export function clusteringWeights(values: ParameterSet, gradients: ParameterSet, bias: boolean): ClusteringWeights {
+export function clusteringWeights(
+  values: ParameterSet,
+  gradients: ParameterSet,
+  bias: boolean,
+): ClusteringWeights {
   return {
     weight: values.matrix(clusteringNames.weight),
     bias: bias ? values.matrix(clusteringNames.bias) : undefined,

@@ -97,7 +97,12 @@ export class AttentionBranch {
     });
     ops.gemm({ a: this.#projected, b: this.#weight(weights.values), c: scratch.branch });
     this.#residual.normBackward(call.x, scratch.branch, grad, scratch.hidden, images);
-    ops.gemm({ a: this.#projected, b: scratch.hidden, transposeA: true, c: this.#weight(gradients(weights)) });
+    ops.gemm({
+      a: this.#projected,
+      b: scratch.hidden,
+      transposeA: true,
+      c: this.#weight(gradients(weights)),
+    });
   }
 
   #weight(set: Build['weights']['values']): Tensor {

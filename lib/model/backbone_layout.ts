@@ -1,6 +1,7 @@
 /** Which parameters a backbone has, under the published names (METHOD section 11), and how each starts. */
-import { type ModelConfig, mlpRatio, numPositions, patchValues } from './model_config.js';
+
 import { type ParameterLayout, xavier } from '../tensor/parameters.js';
+import { type ModelConfig, mlpRatio, numPositions, patchValues } from './model_config.js';
 
 export const names = {
   maskToken: 'backbone.mask_token',
@@ -50,10 +51,18 @@ export function addBackbone(layout: ParameterLayout, config: ModelConfig): void 
   // The predictor's blocks all read the same context: one GEMM makes every block's keys and values.
   const predictor = Array.from({ length: config.predictorDepth }, (_, i) => names.block('decoder', i));
   if (config.predictor === 'cross') {
-    addWeights(layout, width, predictor.flatMap((block) => [block.key, block.value]));
+    addWeights(
+      layout,
+      width,
+      predictor.flatMap((block) => [block.key, block.value]),
+    );
   }
   for (const block of predictor) {
-    addWeights(layout, width, config.predictor === 'cross' ? [block.query] : [block.query, block.key, block.value]);
+    addWeights(
+      layout,
+      width,
+      config.predictor === 'cross' ? [block.query] : [block.query, block.key, block.value],
+    );
     addRest(layout, config, block);
   }
 }

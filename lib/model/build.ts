@@ -1,8 +1,8 @@
 /** What every module is built from: planned memory, weights and the numbers that all of them share. */
 import type { Arena } from '../tensor/arena.js';
+import type { ParameterSet } from '../tensor/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ModelConfig } from './model_config.js';
-import type { ParameterSet } from '../tensor/parameters.js';
 
 /** One network's weights, as the modules read them. */
 export interface Weights {

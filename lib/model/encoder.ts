@@ -91,7 +91,8 @@ export class Encoder {
     this.stack.backward({ coordinates: this.coordinates, dropPath: input.dropPath }, grad);
     ops.tokensBackward({
       gradTokens: grad,
-      gradRegisters: config.registers > 0 && weights.gradients ? this.#registers(weights.gradients) : undefined,
+      gradRegisters:
+        config.registers > 0 && weights.gradients ? this.#registers(weights.gradients) : undefined,
       gradPatches: this.#embedded,
       gradMaskToken: this.#masked > 0 ? gradient(weights, names.maskToken) : undefined,
       gradPositions: config.position === 'learned' ? gradient(weights, names.positions) : undefined,

@@ -15,7 +15,11 @@ export class MlpBranch {
   /** [kept·n, 4D]: fc1's output, before GELU. The backward pass turns it into GELU's output. */
   readonly #preActivation: Tensor | undefined;
 
-  constructor(build: Build, names: BlockNames, options: { readonly tokens: number; readonly training: boolean }) {
+  constructor(
+    build: Build,
+    names: BlockNames,
+    options: { readonly tokens: number; readonly training: boolean },
+  ) {
     const { arena, config, kept } = build;
     this.#build = build;
     this.#names = names;

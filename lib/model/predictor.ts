@@ -37,7 +37,9 @@ export interface Predictor {
 
 export function makePredictor(encoderBuild: Build, options: PredictorOptions): Predictor {
   const build = { ...encoderBuild, kept: encoderBuild.predictorKept };
-  return build.config.predictor === 'self' ? new SelfPredictor(build, options) : new CrossPredictor(build, options);
+  return build.config.predictor === 'self'
+    ? new SelfPredictor(build, options)
+    : new CrossPredictor(build, options);
 }
 
 /** The mask tokens and where they lie. */
@@ -147,19 +149,22 @@ class CrossPredictor implements Predictor {
   }
 
   get #keyValueNames(): string[] {
-    return Array.from({ length: this.#build.config.predictorDepth }, (_, i) => names.block('decoder', i)).flatMap(
-      ({ key, value }) => [key, value],
-    );
+    return Array.from({ length: this.#build.config.predictorDepth }, (_, i) =>
+      names.block('decoder', i),
+    ).flatMap(({ key, value }) => [key, value]);
   }
 
   #call(input: PredictorInput): TransformerCall {
     const D = this.#build.config.width;
-    const contexts = Array.from({ length: this.#build.config.predictorDepth }, (_, i): Context => ({
-      keys: this.#keysValues.columnRange(2 * i * D, (2 * i + 1) * D),
-      values: this.#keysValues.columnRange((2 * i + 1) * D, (2 * i + 2) * D),
-      coordinates: input.contextCoordinates,
-      tokens: this.#options.contextTokens,
-    }));
+    const contexts = Array.from(
+      { length: this.#build.config.predictorDepth },
+      (_, i): Context => ({
+        keys: this.#keysValues.columnRange(2 * i * D, (2 * i + 1) * D),
+        values: this.#keysValues.columnRange((2 * i + 1) * D, (2 * i + 2) * D),
+        coordinates: input.contextCoordinates,
+        tokens: this.#options.contextTokens,
+      }),
+    );
     return { coordinates: this.#maskTokens.coordinates, dropPath: input.dropPath, contexts };
   }
 }

@@ -43,7 +43,14 @@ export class ResidualBranch {
   }
 
   /** `y` = `x` + scale · a · bᵀ on the kept images. */
-  addProduct(product: { a: Tensor; b: Tensor; x: Tensor; y: Tensor; branch: Tensor; images: Tensor | undefined }): void {
+  addProduct(product: {
+    a: Tensor;
+    b: Tensor;
+    x: Tensor;
+    y: Tensor;
+    branch: Tensor;
+    images: Tensor | undefined;
+  }): void {
     const { a, b, x, y, branch, images } = product;
     if (!images) {
       ops.gemm({ a, b, transposeB: true, c: y, residual: x });
@@ -61,7 +68,13 @@ export class ResidualBranch {
   }
 
   /** Adds the norm's gradient to the stream's and recomputes `hidden`, which the forward pass did not keep. */
-  normBackward(x: Tensor, gradHidden: Tensor, grad: Tensor, hidden: Tensor, images: Tensor | undefined): void {
+  normBackward(
+    x: Tensor,
+    gradHidden: Tensor,
+    grad: Tensor,
+    hidden: Tensor,
+    images: Tensor | undefined,
+  ): void {
     const { weights } = this.#build;
     ops.rmsNormBackward({
       x,

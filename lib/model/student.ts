@@ -31,7 +31,9 @@ export interface StudentOptions {
 }
 
 export function makeStudent(build: Build, options: StudentOptions): StudentBackbone {
-  return build.config.predictor === 'fused' ? new FusedStudent(build, options) : new SplitStudent(build, options);
+  return build.config.predictor === 'fused'
+    ? new FusedStudent(build, options)
+    : new SplitStudent(build, options);
 }
 
 /** Encoder, then predictor. */
@@ -50,7 +52,11 @@ class SplitStudent implements StudentBackbone {
     this.#context = reserve();
     this.#gradContext = reserve();
     this.#grad = reserve();
-    this.#predictor = makePredictor(build, { contextTokens: this.#encoder.tokens, predicted, training: true });
+    this.#predictor = makePredictor(build, {
+      contextTokens: this.#encoder.tokens,
+      predicted,
+      training: true,
+    });
   }
 
   get predictions(): Tensor {

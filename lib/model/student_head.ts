@@ -3,10 +3,10 @@
  * With the `mlp_head` ablation an MLP stands before it.
  */
 import { ops } from '../tensor/ops.js';
+import { type ParameterLayout, xavier } from '../tensor/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { type Build, gradient, gradients } from './build.js';
 import { mlpRatio } from './model_config.js';
-import { type ParameterLayout, xavier } from '../tensor/parameters.js';
 
 export const headNames = {
   weightG: 'head.last_layer.weight_g',
@@ -64,7 +64,9 @@ export class StudentHead {
     this.logits = arena.reserve([rows, head.numClusters], dtype);
     const wide = () => arena.reserve([rows, mlpRatio * width], dtype);
     this.#mlp =
-      head.kind === 'mlp' ? { pre: wide(), hidden: wide(), out: arena.reserve([rows, width], dtype) } : undefined;
+      head.kind === 'mlp'
+        ? { pre: wide(), hidden: wide(), out: arena.reserve([rows, width], dtype) }
+        : undefined;
   }
 
   /** `predictions` [rows, D] to `logits`. */

@@ -2,9 +2,10 @@
  * AdamW over one flat array of parameters, with the EMA of the weights and their bf16 copies in the same pass.
  * METHOD section 7. A step with non-finite gradients changes nothing, decided where the gradients are.
  */
-import { type ParameterLayout, ParameterSet } from '../tensor/parameters.js';
+
 import type { Arena } from '../tensor/arena.js';
 import { ops } from '../tensor/ops.js';
+import { type ParameterLayout, ParameterSet } from '../tensor/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 export interface Multipliers {

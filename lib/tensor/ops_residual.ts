@@ -35,7 +35,7 @@ export interface ResidualOps {
 
   /**
    * Every row of `indices` becomes an independent uniform subset of [0, batch), ascending: the images that a
-   * residual branch runs on. A function of (seed, iteration, row).
+   * residual branch runs on. A function of (seed, iteration, firstBranch + row).
    * @param options.indices i32 [branches, n_keep], n_keep <= batch
    */
   dropPathIndices(options: {
@@ -43,5 +43,7 @@ export interface ResidualOps {
     readonly batch: number;
     readonly seed: number;
     readonly iteration: number;
+    /** Number of row 0 among all branches (default 0). */
+    readonly firstBranch?: number | undefined;
   }): void;
 }

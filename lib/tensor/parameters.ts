@@ -99,7 +99,10 @@ export class ParameterSet {
     let rows = 0;
     for (const parameter of parameters) {
       if (parameter.offset !== end) {
-        throw new CapiError('ERR_CAPI_INTERNAL', `Expected ${parameter.name} right behind the parameter before it`);
+        throw new CapiError(
+          'ERR_CAPI_INTERNAL',
+          `Expected ${parameter.name} right behind the parameter before it`,
+        );
       }
       end += parameter.size;
       rows += parameter.shape[0] as number;

@@ -1,6 +1,7 @@
 /** From the configuration's published keys to the shapes that the modules are built with. */
-import { runShape } from '../config/shape.js';
+
 import type { Config } from '../config/schema.js';
+import { runShape } from '../config/shape.js';
 import type { ClusteringConfig } from '../loss/clustering_head.js';
 import { type ModelConfig, numPositions, patchValues } from '../model/model_config.js';
 import type { HeadConfig } from '../model/student_head.js';

@@ -21,7 +21,12 @@ export function computeGradients(run: TrainingRun): void {
   // The teacher sees every patch. Its backbone is an EMA of the student's; only its head learns.
   teacher?.forward(batch.patches);
   const features = teacher?.features ?? batch.patches; // [B·N, D]
-  ops.positionalCollapse({ features, positions: run.network.clustering.positions, registers: 0, result: results.collapse });
+  ops.positionalCollapse({
+    features,
+    positions: run.network.clustering.positions,
+    registers: 0,
+    result: results.collapse,
+  });
 
   // Assignments, the clustering loss and its gradient, the targets [B·P, K] of the predicted positions.
   clustering.run(features, batch.predict, targets, run.assigningWeights());

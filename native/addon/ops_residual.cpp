@@ -35,7 +35,8 @@ Napi::Value drop_path_indices(const Napi::CallbackInfo& info) {
     capi::drop_path_indices({.indices = args.matrix("indices"),
                              .batch = args.integer("batch"),
                              .seed = static_cast<uint64_t>(args.integer("seed")),
-                             .iteration = args.integer("iteration")},
+                             .iteration = args.integer("iteration"),
+                             .first_branch = args.integer("firstBranch", 0)},
                             args.stream());
   });
 }

@@ -15,8 +15,9 @@ void drop_path_indices(const DropPathIndices& op, Stream* stream) {
   const Expect expect("drop_path_indices");
   expect.matrix("indices", op.indices, op.indices.rows, op.indices.cols, Dtype::kI32);
   expect.contiguous("indices", op.indices);
-  expect.that(op.indices.rows <= kMaxBranches, "at most 65536 branches",
-              std::to_string(op.indices.rows));
+  expect.that(op.first_branch >= 0 && op.first_branch + op.indices.rows <= kMaxBranches,
+              "branches in [0, 65536)",
+              std::to_string(op.indices.rows) + " from " + std::to_string(op.first_branch));
   expect.that(op.batch >= op.indices.cols && op.batch < (int64_t{1} << 31),
               "a batch of at least " + std::to_string(op.indices.cols) + " images",
               std::to_string(op.batch));

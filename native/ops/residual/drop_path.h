@@ -3,7 +3,7 @@
 //   indices   (branches, n_keep)   i32: every row an independent uniform subset of [0, batch),
 //   ascending
 //
-// A function of (seed, iteration, branch) alone.
+// A function of (seed, iteration, branch) alone; row i is branch first_branch + i.
 #pragma once
 
 #include "core/matrix_view.h"
@@ -17,6 +17,7 @@ struct DropPathIndices {
   int64_t batch = 0;
   uint64_t seed = 0;
   int64_t iteration = 0;
+  int64_t first_branch = 0;
 };
 
 void drop_path_indices(const DropPathIndices& op, Stream* stream);
