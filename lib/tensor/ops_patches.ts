@@ -14,6 +14,30 @@ export interface TokenLayout {
 
 export interface PatchesOps {
   /**
+   * Visible patches, and those to predict, of every image. METHOD section 3. A function of (seed, sample).
+   * @param options.kind `inverse_block` keeps a block visible, `block` masks one, `uniform` masks a random subset
+   * @param options.roll shift the block cyclically in both axes (default true)
+   * @param options.minAspect,maxAspect of the block, rows / cols (default 0.5 and 2)
+   * @param options.nMasked masked patches of an image
+   * @param options.samples i32 [B, 2]: low and high word of the global sample number
+   * @param options.visible i32 [1, B·(N − nMasked)] into the flattened batch [0, B·N), ascending
+   * @param options.predict i32 [1, B·P]: P of each image's masked patches, ascending
+   */
+  generateMasks(options: {
+    readonly kind: 'uniform' | 'block' | 'inverse_block';
+    readonly roll?: boolean | undefined;
+    readonly minAspect?: number | undefined;
+    readonly maxAspect?: number | undefined;
+    readonly gridRows: number;
+    readonly gridCols: number;
+    readonly nMasked: number;
+    readonly seed: number;
+    readonly samples: Tensor;
+    readonly visible?: Tensor | undefined;
+    readonly predict?: Tensor | undefined;
+  }): void;
+
+  /**
    * `y[i] = x[indices[i]]`.
    * @param options.x any dtype [rows, cols]
    * @param options.indices i32 [1, n] in [0, rows); one outside makes a row of NaN (0 in integer dtypes)

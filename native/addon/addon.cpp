@@ -15,6 +15,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   capi::addon::export_runtime(env, exports);
   capi::addon::export_attention_ops(exports);
   capi::addon::export_norm_ops(exports);
+  capi::addon::export_optim_ops(exports);
   capi::addon::export_patches_ops(exports);
   capi::addon::export_residual_ops(exports);
   capi::addon::export_tensor_ops(exports);

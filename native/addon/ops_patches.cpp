@@ -2,6 +2,7 @@
 #include "addon/ops.h"
 #include "ops/patches/coordinates.h"
 #include "ops/patches/gather.h"
+#include "ops/patches/masks.h"
 #include "ops/patches/tokens.h"
 
 namespace capi::addon {
@@ -65,13 +66,34 @@ Napi::Value coordinates(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value generate_masks(const Napi::CallbackInfo& info) {
+  return enqueue_op(info, "generate_masks", [](Args& args) {
+    capi::generate_masks(
+        {.kind = args.choice<MaskKind>("kind", {{"uniform", MaskKind::kUniform},
+                                                {"block", MaskKind::kBlock},
+                                                {"inverse_block", MaskKind::kInverseBlock}}),
+         .roll = args.boolean("roll", true),
+         .min_aspect = args.number("minAspect", 0.5),
+         .max_aspect = args.number("maxAspect", 2),
+         .grid_rows = args.integer("gridRows"),
+         .grid_cols = args.integer("gridCols"),
+         .n_masked = args.integer("nMasked"),
+         .seed = static_cast<uint64_t>(args.integer("seed")),
+         .samples = args.matrix("samples"),
+         .visible = args.optional_matrix("visible"),
+         .predict = args.optional_matrix("predict")},
+        args.stream());
+  });
+}
+
 }  // namespace
 
 void export_patches_ops(Napi::Object exports) {
   export_functions(exports, {{"gatherRows", gather_rows},
                              {"tokensForward", tokens_forward},
                              {"tokensBackward", tokens_backward},
-                             {"coordinates", coordinates}});
+                             {"coordinates", coordinates},
+                             {"generateMasks", generate_masks}});
 }
 
 }  // namespace capi::addon

@@ -1,0 +1,24 @@
+// count = number of elements of x that are infinite or NaN (added to count with accumulate), at
+// most 2^31 - 1.
+//
+//   x       (rows, cols)   f32 | bf16, contiguous
+//   count   (1, 1)         i32
+#pragma once
+
+#include "core/cpu_isa.h"
+#include "core/matrix_view.h"
+
+namespace capi {
+
+class Stream;
+
+struct CountNonfinite {
+  MatrixView x, count;
+  bool accumulate;
+};
+
+void count_nonfinite(const CountNonfinite& op, Stream* stream);
+
+CAPI_CPU_KERNEL(count_nonfinite_cpu, CountNonfinite)
+
+}  // namespace capi
