@@ -8,10 +8,11 @@ import {
   trajectoryDifferences,
 } from '../../lib/config/compare.js';
 import { loadConfig, parseConfig, resolveConfig } from '../../lib/config/load.js';
-import { editDistance } from '../../lib/config/problems.js';
+import { editDistance, knownKeys } from '../../lib/config/problems.js';
 import { runShape } from '../../lib/config/shape.js';
-import { configToYaml, writeResolvedConfig } from '../../lib/config/write.js';
+import { configToYaml } from '../../lib/config/to_yaml.js';
 import type { CapiError } from '../../lib/native/errors.js';
+import { writeResolvedConfig } from '../../lib/train/resolved_config.js';
 
 const DEFAULTS = process.env.CAPI_PUBLISHED_CONFIG ?? 'test/fixtures/published_keys.yaml';
 
@@ -357,4 +358,13 @@ test('merge keys of YAML work', async () => {
   const { config } = await loadConfig(path);
   expect(config.optim.momentum_schedule).toMatchObject({ warmup_iters: 5, base_value: 0.9 });
   await rm(folder, { recursive: true });
+});
+
+test('docs/configuration.md names every key that is not published, and no key that does not exist', async () => {
+  const text = await readFile('docs/configuration.md', 'utf8');
+  const named = [...text.matchAll(/^\| `([\w.]+)`/gm)].map(([, key]) => key ?? '');
+  expect(named.filter((key) => !knownKeys().includes(key))).toEqual([]);
+  const ours = (await readFile('lib/config/schema.ts', 'utf8')).match(/\* Ours\./g);
+  expect(ours).not.toBeNull();
+  expect(named.length).toBeGreaterThanOrEqual(ours?.length ?? 0);
 });
