@@ -70,8 +70,9 @@ export async function writeSafetensors(
     let bytes = 0;
     for (const part of [header, ...entries.map((entry) => entry.data)]) {
       for (const chunk of chunks(part)) {
-        hash.update(chunk);
-        await writeAll(file, chunk);
+        const writing = writeAll(file, chunk);
+        hash.update(chunk); // while the write is under way
+        await writing;
         bytes += chunk.byteLength;
       }
     }

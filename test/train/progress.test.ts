@@ -98,7 +98,7 @@ test('a note stands on a line of its own and the bar follows', () => {
   now = 500;
   progress.update(update(1));
   progress.note('checkpoint saved');
-  expect(stream.text).toMatch(/\r\x1b\[2Kcheckpoint saved\n\r\x1b\[2K +10%/); // biome-ignore lint/suspicious/noControlCharactersInRegex: escape codes are the subject
+  expect(stream.text).toContain('\r\x1b[2Kcheckpoint saved\n\r\x1b[2K 10%');
 });
 
 test('elsewhere there are plain lines without escape codes, at the given period', () => {
