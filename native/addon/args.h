@@ -47,6 +47,13 @@ class Args {
     fail(name, expected, word);
   }
 
+  // The same, or `otherwise` when the property is undefined.
+  template <typename Value>
+  Value choice(const char* name, std::initializer_list<std::pair<const char*, Value>> choices,
+               Value otherwise) const {
+    return get(name).IsUndefined() ? otherwise : choice(name, choices);
+  }
+
   // The bytes of a Uint8Array, for functions that run at once on host memory.
   struct Bytes {
     uint8_t* data;

@@ -1,0 +1,212 @@
+import { addon } from '../../lib/native/addon.js';
+import type { Dtype } from '../../lib/tensor/dtype.js';
+import { ops } from '../../lib/tensor/ops.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
+import { expectClose, maxError, roundToBf16 } from '../support/close.js';
+import { gelu, geluSlope, type ProductShape, product } from '../support/gemm.js';
+import { randomNormal } from '../support/random.js';
+
+const poison = (length: number) => new Float32Array(length).fill(Number.NaN);
+
+/** Random operands in a dtype, their values and the exact product. */
+function operands(shape: ProductShape, dtype: Dtype) {
+  const { m, n, k, transposeA, transposeB } = shape;
+  const rounded = (values: Float32Array) => (dtype === 'bf16' ? roundToBf16(values) : values);
+  const aValues = rounded(randomNormal(m * k, 1));
+  const bValues = rounded(randomNormal(k * n, 2));
+  const a = Tensor.from(aValues, transposeA ? [k, m] : [m, k], dtype);
+  const b = Tensor.from(bValues, transposeB ? [n, k] : [k, n], dtype);
+  return { a, b, exact: product(aValues, bValues, shape), transposeA, transposeB };
+}
+
+/** Sums of k products of normal numbers, added in f32. */
+const tolerance = (k: number) => ({ atol: 3e-6 * Math.sqrt(k) + 1e-6, rtol: 2e-6 });
+
+const layouts = [
+  { transposeA: false, transposeB: false },
+  { transposeA: false, transposeB: true },
+  { transposeA: true, transposeB: false },
+  { transposeA: true, transposeB: true },
+];
+const sizes: [number, number, number][] = [
+  [1, 1, 1],
+  [1, 53, 97],
+  [53, 1, 16],
+  [97, 106, 53],
+  [106, 97, 272],
+  [272, 97, 48],
+  [13, 33, 1025],
+  [106, 192, 848],
+];
+
+describe('gemm', () => {
+  afterAll(() => addon.setThreads(2));
+
+  test.each(sizes)('agrees with float64 at [%i, %i, %i] in f32, in every layout', async (m, n, k) => {
+    for (const layout of layouts) {
+      const { a, b, exact } = operands({ m, n, k, ...layout }, 'f32');
+      using c = Tensor.from(poison(m * n), [m, n], 'f32');
+      ops.gemm({ a, b, c, ...layout });
+      expectClose(await c.readFloats(), exact, tolerance(k));
+    }
+  });
+
+  test.each(sizes)('multiplies bf16 into f32 and bf16 at [%i, %i, %i], rounding once', async (m, n, k) => {
+    for (const layout of layouts) {
+      const { a, b, exact } = operands({ m, n, k, ...layout }, 'bf16');
+      using c = Tensor.from(poison(m * n), [m, n], 'f32');
+      using half = Tensor.from(poison(m * n), [m, n], 'bf16');
+      ops.gemm({ a, b, c, ...layout });
+      ops.gemm({ a, b, c: half, ...layout });
+      expectClose(await c.readFloats(), exact, tolerance(k));
+      const naive = maxError(roundToBf16(exact), exact);
+      expect(maxError(await half.readFloats(), exact)).toBeLessThanOrEqual(2 * naive + 1e-6);
+    }
+  });
+
+  test.each(['f32', 'bf16'] as const)(
+    'scales, accumulates, adds a bias and a residual in %s, over several blocks of k',
+    async (dtype) => {
+      const shape = { m: 53, n: 97, k: 1100, transposeB: true };
+      const { a, b, exact } = operands(shape, 'bf16');
+      const old = roundToBf16(randomNormal(53 * 97, 3));
+      const biasValues = randomNormal(97, 4);
+      const residualValues = roundToBf16(randomNormal(53 * 97, 5));
+      using c = Tensor.from(old, [53, 97], dtype);
+      using bias = Tensor.from(biasValues, [97], 'f32');
+      using residual = Tensor.from(residualValues, [53, 97], dtype);
+      ops.gemm({ a, b, c, transposeB: true, alpha: 0.25, accumulate: true, bias, residual });
+      const expected = exact.map(
+        (value, i) =>
+          0.25 * value + (old[i] as number) + (biasValues[i % 97] as number) + (residualValues[i] as number),
+      );
+      expectClose(
+        await c.readFloats(),
+        expected,
+        dtype === 'f32' ? tolerance(1100) : { atol: 1e-4, rtol: 2 ** -8 },
+      );
+    },
+  );
+
+  test('takes c itself as the residual', async () => {
+    const { a, b, exact } = operands({ m: 106, n: 53, k: 800 }, 'f32');
+    const old = randomNormal(106 * 53, 3);
+    using c = Tensor.from(old, [106, 53], 'f32');
+    ops.gemm({ a, b, c, residual: c });
+    const expected = exact.map((value, i) => value + (old[i] as number));
+    expectClose(await c.readFloats(), expected, tolerance(800));
+  });
+
+  test('applies the exact GELU within 1e-6 and keeps its argument', async () => {
+    const z = Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 200);
+    using a = Tensor.from(z, [4001, 1], 'f32');
+    using b = Tensor.from([1], [1, 1], 'f32');
+    using c = Tensor.from(poison(4001), [4001, 1], 'f32');
+    using pre = Tensor.from(poison(4001), [4001, 1], 'f32');
+    ops.gemm({ a, b, c, gelu: 'forward', pre });
+    expect([...(await pre.readFloats())]).toEqual([...z]);
+    expectClose(await c.readFloats(), Array.from(z, gelu), { atol: 4e-7, rtol: 1.2e-7 });
+  });
+
+  test('applies the slope of GELU and leaves the activation in pre', async () => {
+    const z = Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 200);
+    using a = Tensor.from(new Float32Array(4001).fill(2), [4001, 1], 'f32');
+    using b = Tensor.from([1], [1, 1], 'f32');
+    using c = Tensor.from(poison(4001), [4001, 1], 'f32');
+    using pre = Tensor.from(z, [4001, 1], 'f32');
+    ops.gemm({ a, b, c, gelu: 'backward', pre });
+    expectClose(await pre.readFloats(), Array.from(z, gelu), { atol: 4e-7, rtol: 1.2e-7 });
+    const slopes = Array.from(z, (value) => 2 * geluSlope(value));
+    expectClose(await c.readFloats(), slopes, { atol: 1e-6, rtol: 0 });
+  });
+
+  test('fuses bias, GELU and residual in bf16', async () => {
+    const { a, b, exact } = operands({ m: 53, n: 106, k: 48, transposeB: true }, 'bf16');
+    const biasValues = roundToBf16(randomNormal(106, 4));
+    const residualValues = roundToBf16(randomNormal(53 * 106, 5));
+    using bias = Tensor.from(biasValues, [1, 106], 'bf16');
+    using residual = Tensor.from(residualValues, [53, 106], 'bf16');
+    using c = Tensor.from(poison(53 * 106), [53, 106], 'bf16');
+    using pre = Tensor.from(poison(53 * 106), [53, 106], 'bf16');
+    ops.gemm({ a, b, c, transposeB: true, bias, residual, gelu: 'forward', pre });
+    const z = exact.map((value, i) => value + (biasValues[i % 106] as number));
+    const y = z.map((value, i) => gelu(value) + (residualValues[i] as number));
+    expectClose(await pre.readFloats(), z, { atol: 1e-5, rtol: 2 ** -8 });
+    expectClose(await c.readFloats(), y, { atol: 1e-5, rtol: 2 ** -8 });
+  });
+
+  test('reads and writes strided rows and leaves the columns beside them alone', async () => {
+    const [m, n, k] = [53, 40, 97];
+    const wide = randomNormal(m * (k + 7), 1);
+    const bValues = randomNormal(n * k, 2);
+    const part = Float32Array.from(
+      { length: m * k },
+      (_, i) => wide[Math.floor(i / k) * (k + 7) + 3 + (i % k)] as number,
+    );
+    const exact = product(part, bValues, { m, n, k, transposeB: true });
+    using all = Tensor.from(wide, [m, k + 7], 'f32');
+    using b = Tensor.from(bValues, [n, k], 'f32');
+    using target = Tensor.from(new Float32Array(m * (n + 2)).fill(9), [m, n + 2], 'f32');
+    ops.gemm({ a: all.columnRange(3, 3 + k), b, c: target.columnRange(1, 1 + n), transposeB: true });
+    const expected = Array.from({ length: m * (n + 2) }, (_, i) => {
+      const col = i % (n + 2);
+      return col === 0 || col === n + 1 ? 9 : (exact[Math.floor(i / (n + 2)) * n + col - 1] as number);
+    });
+    expectClose(await target.readFloats(), expected, tolerance(k));
+  });
+
+  test.each(['f32', 'bf16'] as const)(
+    'gives the same bytes on 1, 2, 3 and 7 threads in %s',
+    async (dtype) => {
+      for (const layout of layouts) {
+        const shape = { m: 272, n: 193, k: 1000, ...layout };
+        const { a, b } = operands(shape, dtype);
+        const results: string[] = [];
+        for (const threads of [1, 2, 3, 7]) {
+          addon.setThreads(threads);
+          using c = Tensor.from(poison(272 * 193), [272, 193], dtype);
+          using pre = Tensor.from(poison(272 * 193), [272, 193], dtype);
+          ops.gemm({ a, b, c, ...layout, alpha: 0.05, gelu: 'forward', pre });
+          const floats = new Float32Array(await c.readFloats());
+          results.push(Buffer.from(floats.buffer).toString('base64'));
+        }
+        expect(new Set(results).size).toBe(1);
+      }
+    },
+  );
+
+  test('passes NaN on to the rows and columns that it touches, and no others', async () => {
+    const aValues = randomNormal(20 * 53, 1);
+    aValues[7 * 53 + 52] = Number.NaN;
+    using a = Tensor.from(aValues, [20, 53], 'f32');
+    using b = Tensor.from(randomNormal(53 * 40, 2), [53, 40], 'f32');
+    using c = Tensor.zeros([20, 40], 'f32');
+    ops.gemm({ a, b, c, gelu: 'forward' });
+    const result = await c.readFloats();
+    for (let i = 0; i < 20 * 40; i++) expect(Number.isNaN(result[i])).toBe(Math.floor(i / 40) === 7);
+  });
+
+  test('refuses wrong shapes, dtypes and uses, each by its code', () => {
+    using a = Tensor.zeros([4, 8], 'f32');
+    using b = Tensor.zeros([8, 6], 'f32');
+    using half = Tensor.zeros([8, 6], 'bf16');
+    using c = Tensor.zeros([4, 6], 'f32');
+    using narrow = Tensor.zeros([4, 5], 'f32');
+    const code = (name: string) => expect.objectContaining({ code: `ERR_CAPI_${name}` });
+    expect(() => ops.gemm({ a, b, c, transposeB: true })).toThrow(
+      '[gemm] Expected b of shape [8, 8] but received [8, 6]',
+    );
+    expect(() => ops.gemm({ a, b, c: narrow })).toThrow(code('SHAPE_MISMATCH'));
+    expect(() => ops.gemm({ a, b, c, bias: c })).toThrow(code('SHAPE_MISMATCH'));
+    expect(() => ops.gemm({ a, b: half, c })).toThrow(code('DTYPE_MISMATCH'));
+    expect(() => ops.gemm({ a, b, c, gelu: 'backward' })).toThrow(code('INVALID_ARGUMENT'));
+    expect(() => ops.gemm({ a, b, c, pre: c })).toThrow(code('INVALID_ARGUMENT'));
+    expect(() => ops.gemm({ a, b: a.view([8, 4]), c: a.view([8, 4]), transposeA: true })).toThrow(
+      code('SHAPE_MISMATCH'),
+    );
+    using square = Tensor.zeros([8, 8], 'f32');
+    using d = Tensor.zeros([8, 8], 'f32');
+    expect(() => ops.gemm({ a: square, b: d, c: square })).toThrow(code('INVALID_ARGUMENT'));
+    expect(() => ops.gemm({ a, b, c, gelu: 'tanh' as 'forward' })).toThrow(code('INVALID_ARGUMENT'));
+  });
+});
