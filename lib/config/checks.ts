@@ -16,7 +16,8 @@ export function crossProblems(config: Config): CrossProblem[] {
     ...stackProblems(config, shape),
     ...maskProblems(config, shape),
     ...scheduleProblems(config),
-    ...variantProblems(config, shape),
+    ...sharedStackProblems(shape),
+    ...variantProblems(config),
   ];
 }
 
@@ -113,6 +114,25 @@ function stackProblems(config: Config, shape: RunShape): CrossProblem[] {
   return problems.filter((problem, index) => problems.findIndex((p) => p.path === problem.path) === index);
 }
 
+/** Both stacks have one width, one number of heads and one set of frequencies; only depth and drop path differ. */
+function sharedStackProblems({ encoder, predictor }: RunShape): CrossProblem[] {
+  const shared = [
+    ['embed_dim', encoder.embedDim, predictor.embedDim],
+    ['block_kwargs.attn_kwargs.num_heads', encoder.numHeads, predictor.numHeads],
+    ['block_kwargs.attn_kwargs.rope_kwargs.max_freq', encoder.maxFreq, predictor.maxFreq],
+    ['block_kwargs.attn_kwargs.rope_kwargs.min_freq', encoder.minFreq, predictor.minFreq],
+  ] as const;
+  return shared
+    .filter(([, ofEncoder, ofPredictor]) => ofEncoder !== ofPredictor)
+    .map(([key, ofEncoder, ofPredictor]) => ({
+      path: `model.decoder_kwargs.${key}`,
+      message: `Expected ${key} to be the same in both stacks (set model.transformers_kwargs.${key}) but received ${ofEncoder} for the encoder and ${ofPredictor} for the predictor`,
+      involved: ['encoder_kwargs', 'decoder_kwargs', 'transformers_kwargs'].map(
+        (name) => `model.${name}.${key}`,
+      ),
+    }));
+}
+
 function maskProblems({ data }: Config, shape: RunShape): CrossProblem[] {
   const involved = ['data.images_size', 'model.patch_size', 'data.mask_ratio'];
   const problems: CrossProblem[] = [];
@@ -185,7 +205,7 @@ function scheduleProblems(config: Config): CrossProblem[] {
   ];
 }
 
-function variantProblems({ capi, model }: Config, shape: RunShape): CrossProblem[] {
+function variantProblems({ capi }: Config): CrossProblem[] {
   const problems: CrossProblem[] = [];
   if (capi.target_source === 'frozen_teacher' && capi.teacher_weights === null) {
     problems.push({
@@ -199,23 +219,6 @@ function variantProblems({ capi, model }: Config, shape: RunShape): CrossProblem
       path: 'capi.loss_variant',
       message: `Expected capi.target_source=ema_teacher with capi.loss_variant=ema_head but received ${capi.target_source}`,
       involved: ['capi.loss_variant', 'capi.target_source'],
-    });
-  }
-  const { encoder, predictor } = shape;
-  const needsOneWidth = model.predictor !== 'cross' || capi.loss_variant === 'ema_head';
-  if (needsOneWidth && encoder.embedDim !== predictor.embedDim) {
-    const why =
-      model.predictor !== 'cross' ? `model.predictor=${model.predictor}` : 'capi.loss_variant=ema_head';
-    problems.push({
-      path: 'model.decoder_kwargs.embed_dim',
-      message: `Expected model.decoder_kwargs.embed_dim to equal the encoder's (${encoder.embedDim}) with ${why} but received ${predictor.embedDim}`,
-      involved: [
-        'model.decoder_kwargs.embed_dim',
-        'model.encoder_kwargs.embed_dim',
-        'model.transformers_kwargs.embed_dim',
-        'model.predictor',
-        'capi.loss_variant',
-      ],
     });
   }
   return problems;

@@ -77,7 +77,10 @@ const attnConstants = {
 };
 const dropPathType = () => only('efficient', 'the only stochastic depth here').default('efficient');
 
-/** What `encoder_kwargs` and `decoder_kwargs` may set for their own stack over `transformers_kwargs`. */
+/**
+ * What `encoder_kwargs` and `decoder_kwargs` may set over `transformers_kwargs`. Width, heads and frequencies must come out
+ * the same for both (checks.ts).
+ */
 const stack = (depth: number) =>
   section({
     depth: integer(1, 1024).default(depth),

@@ -100,24 +100,10 @@ describe('merging', () => {
     expect(config.data.dataset).toBe("torchvision://ImageFolder?root='a=b'");
   });
 
-  test('a stack may have its own width, heads and drop path', () => {
-    const { config } = resolveConfig({
-      model: {
-        decoder_kwargs: {
-          depth: 5,
-          embed_dim: 1536,
-          drop_path_rate: 0,
-          block_kwargs: { attn_kwargs: { num_heads: 24 } },
-        },
-      },
-    });
-    expect(runShape(config).predictor).toMatchObject({
-      depth: 5,
-      embedDim: 1536,
-      numHeads: 24,
-      dropPathRate: 0,
-    });
-    expect(runShape(config).encoder).toMatchObject({ embedDim: 1024, numHeads: 16, dropPathRate: 0.2 });
+  test('a stack may have its own depth and drop path', () => {
+    const { config } = resolveConfig({ model: { decoder_kwargs: { depth: 5, drop_path_rate: 0 } } });
+    expect(runShape(config).predictor).toMatchObject({ depth: 5, embedDim: 1024, dropPathRate: 0 });
+    expect(runShape(config).encoder).toMatchObject({ depth: 24, dropPathRate: 0.2 });
   });
 
   test('the configuration is frozen to the leaves', () => {
@@ -243,7 +229,11 @@ describe('rules between keys', () => {
     [['data.masking_generator_kwargs.min_aspect=9'], 'min_aspect <= max_aspect'],
     [['data.masking_generator_kwargs={min_aspect: 9, max_aspect: 10}'], 'fit a grid of 16 a side'],
     [['capi.target_source=frozen_teacher'], 'Expected a checkpoint for capi.teacher_weights'],
-    [['model.predictor=self', 'model.decoder_kwargs.embed_dim=512'], 'with model.predictor=self'],
+    [['model.decoder_kwargs.embed_dim=512'], '1024 for the encoder and 512 for the predictor'],
+    [
+      ['model.encoder_kwargs.block_kwargs.attn_kwargs.num_heads=8'],
+      '8 for the encoder and 16 for the predictor',
+    ],
     [['capi.loss_variant=ema_head', 'capi.target_source=pixels'], 'capi.target_source=ema_teacher'],
   ])('%j is refused', (overrides, part) => {
     expect(problems(overrides)).toContain(part);
