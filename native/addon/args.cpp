@@ -96,8 +96,7 @@ Args::Bytes Args::bytes(const char* name) const {
     fail(name, "a Uint8Array", describe(value));
   }
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  return {static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
-          array.ByteLength()};
+  return {static_cast<uint8_t*>(typed_array_data(array)), array.ByteLength()};
 }
 
 void Args::retain() {

@@ -132,6 +132,15 @@ MatrixHandle::Borrowed MatrixHandle::borrow(const char* op, const char* name) co
   return borrowed;
 }
 
+void* typed_array_data(const Napi::TypedArray& array) {
+  void* data = nullptr;
+  if (napi_get_typedarray_info(array.Env(), array, nullptr, nullptr, &data, nullptr, nullptr) !=
+      napi_ok) {
+    throw Napi::Error::New(array.Env());
+  }
+  return data;
+}
+
 Napi::Value MatrixHandle::write(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
     const Borrowed target = borrow("write", "the target");
@@ -144,7 +153,7 @@ Napi::Value MatrixHandle::write(const Napi::CallbackInfo& info) {
                                                  std::to_string(source.ByteLength()));
     }
     // Copied now: the caller may reuse its array as soon as write returns.
-    const char* from = static_cast<const char*>(source.ArrayBuffer().Data()) + source.ByteOffset();
+    const char* from = static_cast<const char*>(typed_array_data(source));
     auto copy = std::make_shared<std::vector<char>>(from, from + bytes);
     Runtime::of(info.Env()).stream.enqueue([target, copy] {
       const size_t width = row_bytes(target.view);

@@ -57,6 +57,9 @@ class MatrixHandle : public Napi::ObjectWrap<MatrixHandle> {
   MatrixView shape_;  // without a pointer
 };
 
+// Where a typed array's bytes lie, whether an ArrayBuffer or a SharedArrayBuffer holds them.
+void* typed_array_data(const Napi::TypedArray& array);
+
 Dtype dtype_from_name(const std::string& name);
 // Storages that were garbage-collected without dispose(): should stay 0.
 size_t leaked_storages();
