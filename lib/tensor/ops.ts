@@ -5,6 +5,7 @@
  */
 import { addon } from '../native/addon.js';
 import type { AttentionOps } from './ops_attention.js';
+import type { ImageOps } from './ops_image.js';
 import type { LinearOps } from './ops_linear.js';
 import type { NormOps } from './ops_norm.js';
 import type { OptimOps } from './ops_optim.js';
@@ -12,6 +13,13 @@ import type { PatchesOps } from './ops_patches.js';
 import type { ResidualOps } from './ops_residual.js';
 import type { TensorOps } from './ops_tensor.js';
 
-export type Ops = AttentionOps & LinearOps & NormOps & OptimOps & PatchesOps & ResidualOps & TensorOps;
+export type Ops = AttentionOps &
+  ImageOps &
+  LinearOps &
+  NormOps &
+  OptimOps &
+  PatchesOps &
+  ResidualOps &
+  TensorOps;
 
 export const ops = addon as unknown as Ops;

@@ -12,7 +12,8 @@ namespace {
 void check(const CropParameters& op) {
   const Expect expect("crop_parameters");
   expect.that(op.height >= 1 && op.width >= 1 && op.height < (1 << 30) && op.width < (1 << 30),
-              "an image side in [1, 2^30)", std::to_string(op.height) + " x " + std::to_string(op.width));
+              "an image side in [1, 2^30)",
+              std::to_string(op.height) + " x " + std::to_string(op.width));
   expect.that(op.min_scale > 0 && op.min_scale <= op.max_scale && op.max_scale <= 1,
               "0 < min_scale <= max_scale <= 1",
               std::to_string(op.min_scale) + " and " + std::to_string(op.max_scale));

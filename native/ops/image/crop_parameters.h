@@ -1,9 +1,10 @@
-// The box and mirror of one sample: RandomResizedCrop followed by RandomHorizontalFlip, as a function of
-// (seed, sample number, image size) only.
+// The box and mirror of one sample: RandomResizedCrop followed by RandomHorizontalFlip, as a
+// function of (seed, sample number, image size) only.
 //
-// Up to 10 tries: area = height * width * U(min_scale, max_scale), aspect = exp(U(log min_aspect, log max_aspect)),
-// width = round(sqrt(area * aspect)), height = round(sqrt(area / aspect)), accepted when it fits, position uniform.
-// Otherwise the centred box whose aspect is the image's, clamped to the range. Halves round to even.
+// Up to 10 tries: area = height * width * U(min_scale, max_scale), aspect = exp(U(log min_aspect,
+// log max_aspect)), width = round(sqrt(area * aspect)), height = round(sqrt(area / aspect)),
+// accepted when it fits, position uniform. Otherwise the centred box whose aspect is the image's,
+// clamped to the range. Halves round to even.
 #pragma once
 
 #include <cstdint>

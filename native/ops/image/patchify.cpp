@@ -9,8 +9,8 @@ namespace capi {
 
 void patchify(const Patchify& op, Stream* stream) {
   const Expect expect("patchify");
-  expect.that(op.patch >= 1 && op.height >= 1 && op.width >= 1 && op.height <= 65536 && op.width <= 65536 &&
-                  op.height % op.patch == 0 && op.width % op.patch == 0,
+  expect.that(op.patch >= 1 && op.height >= 1 && op.width >= 1 && op.height <= 65536 &&
+                  op.width <= 65536 && op.height % op.patch == 0 && op.width % op.patch == 0,
               "height and width in [1, 65536] and multiples of patch",
               std::to_string(op.height) + " x " + std::to_string(op.width) + " with patch " +
                   std::to_string(op.patch));

@@ -1,4 +1,5 @@
-// Of 256 possible pixels each has one normalised value: a table a channel, so that the inner loop only moves.
+// Of 256 possible pixels each has one normalised value: a table a channel, so that the inner loop
+// only moves.
 #include "ops/image/patchify.h"
 
 #include "core/simd.h"
@@ -12,12 +13,14 @@ constexpr float kStd[3] = {0.229f, 0.224f, 0.225f};
 
 // One row of patches: `patch` pixel rows, cut every `patch` columns.
 template <typename T>
-static inline void patch_row(const Patchify& op, const T (*table)[256], int64_t image, int64_t patch_row) {
+static inline void patch_row(const Patchify& op, const T (*table)[256], int64_t image,
+                             int64_t patch_row) {
   const int64_t patch = op.patch, across = op.width / patch, area = patch * patch;
   const bool flip = op.flips && op.flips.as<uint8_t>()[image] != 0;
   const int64_t down = op.height / patch;
   T* out = op.out.as<T>() + (image * down + patch_row) * across * 3 * area;
-  const uint8_t* pixels = op.images.as<uint8_t>() + (image * op.height + patch_row * patch) * op.width * 3;
+  const uint8_t* pixels =
+      op.images.as<uint8_t>() + (image * op.height + patch_row * patch) * op.width * 3;
   for (int64_t y = 0; y < patch; ++y) {
     const uint8_t* from = pixels + y * op.width * 3 + (flip ? (op.width - 1) * 3 : 0);
     const int64_t step = flip ? -3 : 3;

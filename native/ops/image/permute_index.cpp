@@ -9,8 +9,8 @@
 namespace capi {
 namespace {
 
-// A Feistel network over pairs (left < rows, right < cols): each round adds to one half a function of the other,
-// modulo the half's size, so that every round is a bijection.
+// A Feistel network over pairs (left < rows, right < cols): each round adds to one half a function
+// of the other, modulo the half's size, so that every round is a bijection.
 class Order {
  public:
   explicit Order(const PermuteIndex& op)
@@ -32,7 +32,8 @@ class Order {
   static constexpr uint32_t kRounds = 8;
 
   uint64_t bits(uint64_t half, uint32_t round) const {
-    const Philox4 x = philox(seed_, static_cast<uint32_t>(RandomStream::kShuffle), epoch_ << 32 | half, round);
+    const Philox4 x =
+        philox(seed_, static_cast<uint32_t>(RandomStream::kShuffle), epoch_ << 32 | half, round);
     return uint64_t{x.word[0]} << 32 | x.word[1];
   }
 
@@ -43,12 +44,14 @@ class Order {
 
 uint64_t permute_index(const PermuteIndex& op) {
   const Expect expect("permute_index");
-  expect.that(op.count >= 1 && op.count <= uint64_t{1} << 52, "count in [1, 2^52]", std::to_string(op.count));
-  expect.that(op.index < op.count, "index in [0, " + std::to_string(op.count) + ")", std::to_string(op.index));
+  expect.that(op.count >= 1 && op.count <= uint64_t{1} << 52, "count in [1, 2^52]",
+              std::to_string(op.count));
+  expect.that(op.index < op.count, "index in [0, " + std::to_string(op.count) + ")",
+              std::to_string(op.index));
   expect.that(op.epoch < uint64_t{1} << 32, "epoch in [0, 2^32)", std::to_string(op.epoch));
   const Order order(op);
-  // rows * cols exceeds count by less than one row: a cell outside [0, count) walks on along its cycle until
-  // it is inside, which keeps the map a bijection.
+  // rows * cols exceeds count by less than one row: a cell outside [0, count) walks on along its
+  // cycle until it is inside, which keeps the map a bijection.
   uint64_t cell = order.shuffled(op.index);
   while (cell >= op.count) cell = order.shuffled(cell);
   return cell;

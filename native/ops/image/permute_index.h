@@ -1,5 +1,5 @@
-// The image at `index` of a pseudo-random order of `count` images: a bijection of [0, count) for each
-// (seed, epoch), computed without storing the order.
+// The image at `index` of a pseudo-random order of `count` images: a bijection of [0, count) for
+// each (seed, epoch), computed without storing the order.
 #pragma once
 
 #include <cstdint>

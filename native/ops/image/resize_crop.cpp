@@ -45,7 +45,8 @@ class Taps {
       }
       for (int64_t k = 0; k < end - begin; ++k) {
         const double w = exact[static_cast<size_t>(k)] / total * (1 << kResampleBits);
-        weight_[static_cast<size_t>(i * taps_ + k)] = static_cast<int32_t>(w < 0 ? w - 0.5 : w + 0.5);
+        weight_[static_cast<size_t>(i * taps_ + k)] =
+            static_cast<int32_t>(w < 0 ? w - 0.5 : w + 0.5);
       }
       first_[static_cast<size_t>(i)] = static_cast<int32_t>(begin);
       count_[static_cast<size_t>(i)] = static_cast<int32_t>(end - begin);
@@ -63,14 +64,16 @@ void check(const ResizeCrop& op) {
   expect.that(op.height >= 1 && op.width >= 1 && op.height <= kMaxSide && op.width <= kMaxSide,
               "an image side in [1, 1048576]",
               std::to_string(op.height) + " x " + std::to_string(op.width));
-  expect.that(op.out_height >= 1 && op.out_width >= 1 && op.out_height <= kMaxSide && op.out_width <= kMaxSide,
+  expect.that(op.out_height >= 1 && op.out_width >= 1 && op.out_height <= kMaxSide &&
+                  op.out_width <= kMaxSide,
               "an output side in [1, 1048576]",
               std::to_string(op.out_height) + " x " + std::to_string(op.out_width));
-  expect.that(op.top >= 0 && op.left >= 0 && op.box_height >= 1 && op.box_width >= 1 &&
-                  op.box_height <= op.height - op.top && op.box_width <= op.width - op.left,
-              "a box inside the image of " + std::to_string(op.height) + " x " + std::to_string(op.width),
-              "top " + std::to_string(op.top) + ", left " + std::to_string(op.left) + ", " +
-                  std::to_string(op.box_height) + " x " + std::to_string(op.box_width));
+  expect.that(
+      op.top >= 0 && op.left >= 0 && op.box_height >= 1 && op.box_width >= 1 &&
+          op.box_height <= op.height - op.top && op.box_width <= op.width - op.left,
+      "a box inside the image of " + std::to_string(op.height) + " x " + std::to_string(op.width),
+      "top " + std::to_string(op.top) + ", left " + std::to_string(op.left) + ", " +
+          std::to_string(op.box_height) + " x " + std::to_string(op.box_width));
 }
 
 }  // namespace

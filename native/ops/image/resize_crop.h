@@ -1,12 +1,14 @@
-// out = antialiased bicubic resize of a box of an image, exactly as Pillow resizes the cropped image.
+// out = antialiased bicubic resize of a box of an image, exactly as Pillow resizes the cropped
+// image.
 //
 //   image  [height, width, 3] u8
 //   box    top, left, box_height, box_width: inside the image; nothing outside the box is read
 //   out    [out_height, out_width, 3] u8
 //
-// One dimension n -> m: with s = n / m and t = max(s, 1), output i is centred at c = (i + 0.5) s and weighs
-// input j by cubic((j + 0.5 - c) / t), a = -0.5, for |j + 0.5 - c| < 2t, normalised to sum 1 and rounded to
-// 22 fractional bits. First across, then down, each rounded and clipped to 8 bits.
+// One dimension n -> m: with s = n / m and t = max(s, 1), output i is centred at c = (i + 0.5) s
+// and weighs input j by cubic((j + 0.5 - c) / t), a = -0.5, for |j + 0.5 - c| < 2t, normalised to
+// sum 1 and rounded to 22 fractional bits. First across, then down, each rounded and clipped to 8
+// bits.
 //
 // A host function: it runs in the calling thread, which is a data worker.
 #pragma once
@@ -26,7 +28,8 @@ struct ResizeCrop {
 
 void resize_crop(const ResizeCrop& op);
 
-// The weights of one dimension: output i = sum over k < count[i] of input[first[i] + k] * weight[i * taps + k].
+// The weights of one dimension: output i = sum over k < count[i] of input[first[i] + k] * weight[i
+// * taps + k].
 struct ResampleTaps {
   const int32_t* first;
   const int32_t* count;
@@ -35,7 +38,8 @@ struct ResampleTaps {
 };
 constexpr int kResampleBits = 22;
 
-// Across: rows [box_height, out_width * 3] of the box. `staged` holds kResampleStage bytes a box column.
+// Across: rows [box_height, out_width * 3] of the box. `staged` holds kResampleStage bytes a box
+// column.
 struct ResampleRows {
   const uint8_t* box;  // first pixel of the box
   int64_t stride;      // bytes from one image row to the next

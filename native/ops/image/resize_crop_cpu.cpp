@@ -9,7 +9,8 @@ namespace {
 typedef uint8_t ByteVec __attribute__((vector_size(kLanes)));
 
 constexpr int32_t kHalf = 1 << (kResampleBits - 1);
-constexpr int kRows = kLanes / 4;  // rows taken at once across: a vector holds (r, g, b, unused) of each
+constexpr int kRows =
+    kLanes / 4;  // rows taken at once across: a vector holds (r, g, b, unused) of each
 
 static inline ByteVec round_to_bytes(IntVec sum) {
   const IntVec value = sum >> kResampleBits;
@@ -46,7 +47,8 @@ void resample_rows_cpu(const ResampleRows& op) {
       const int32_t* weight = op.taps.weight + i * op.taps.taps;
       const uint8_t* in = op.staged + int64_t{op.taps.first[i]} * kLanes;
       IntVec sum = IntVec{} + kHalf;
-      for (int32_t k = 0; k < op.taps.count[i]; ++k) sum += widen_bytes(in + k * kLanes) * weight[k];
+      for (int32_t k = 0; k < op.taps.count[i]; ++k)
+        sum += widen_bytes(in + k * kLanes) * weight[k];
       const ByteVec pixels = round_to_bytes(sum);
       uint8_t bytes[kLanes];
       memcpy(bytes, &pixels, sizeof bytes);
