@@ -1,7 +1,6 @@
 // Sinkhorn-Knopp assignments of patch logits to prototypes, the clustering loss and its gradient.
 //
-// For each group of n rows (a position in the positionwise variant, everything in the standard
-// one):
+// For each group of n rows (positionwise: a position; standard: everything):
 //
 //   E = exp((logits - column max) / target_temp + 50)
 //   `iterations` times: divide by column sums + 1e-8, divide by row sums + 1e-8
