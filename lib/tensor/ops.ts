@@ -5,8 +5,10 @@
  */
 import { addon } from '../native/addon.js';
 import type { AttentionOps } from './ops_attention.js';
+import type { ClusteringOps } from './ops_clustering.js';
 import type { ImageOps } from './ops_image.js';
 import type { LinearOps } from './ops_linear.js';
+import type { LossOps } from './ops_loss.js';
 import type { NormOps } from './ops_norm.js';
 import type { OptimOps } from './ops_optim.js';
 import type { PatchesOps } from './ops_patches.js';
@@ -14,8 +16,10 @@ import type { ResidualOps } from './ops_residual.js';
 import type { TensorOps } from './ops_tensor.js';
 
 export type Ops = AttentionOps &
+  ClusteringOps &
   ImageOps &
   LinearOps &
+  LossOps &
   NormOps &
   OptimOps &
   PatchesOps &

@@ -14,8 +14,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Storage", capi::addon::StorageHandle::define(env));
   capi::addon::export_runtime(env, exports);
   capi::addon::export_attention_ops(exports);
+  capi::addon::export_clustering_ops(exports);
   capi::addon::export_image_ops(exports);
   capi::addon::export_linear_ops(exports);
+  capi::addon::export_loss_ops(exports);
   capi::addon::export_norm_ops(exports);
   capi::addon::export_optim_ops(exports);
   capi::addon::export_patches_ops(exports);
