@@ -16,6 +16,11 @@ export function* tarMembers(path: string): Generator<TarMember> {
   const file = open(path);
   try {
     const total = fstatSync(file).size;
+    if (readAt(file, 0, 2).equals(Buffer.from([0x1f, 0x8b]))) {
+      throw dataError(
+        `Expected a plain tar archive but ${path} is gzipped, which does not allow random access. Unpack it with gunzip.`,
+      );
+    }
     // Long names and sizes that precede a member: GNU 'L' and POSIX 'x'.
     let next: { name?: string; size?: number } = {};
     let offset = 0;
@@ -50,7 +55,7 @@ export function* tarMembers(path: string): Generator<TarMember> {
       offset = data + Math.ceil(size / block) * block;
     }
     if (total === 0) throw dataError(`Expected a tar archive but received an empty file in ${path}`);
-    if (offset < total)
+    if (offset !== total)
       throw dataError(`Expected whole blocks of 512 bytes but ${path} ends within one: it is truncated.`);
   } finally {
     closeSync(file);
@@ -78,11 +83,8 @@ function checkSum(header: Buffer, path: string, offset: number): void {
     if (i < 148 || i >= 156) sum += byte;
   });
   if (sum !== fieldNumber(header.subarray(148, 156))) {
-    const gzip = offset === 0 && header[0] === 0x1f && header[1] === 0x8b;
     throw dataError(
-      gzip
-        ? `Expected a plain tar archive but ${path} is gzipped, which does not allow random access. Unpack it with gunzip.`
-        : `Expected a tar header at byte ${offset} of ${path} but its checksum is wrong: the shard is corrupt.`,
+      `Expected a tar header at byte ${offset} of ${path} but its checksum is wrong: the shard is corrupt.`,
     );
   }
 }
