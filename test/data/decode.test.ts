@@ -138,7 +138,7 @@ describe('decodeImage', () => {
     const file = await encodeImage(testPixels(100, 150), 100, 150, 'jpeg');
     const corrupt = Buffer.from(file).fill(0xff, 3000, 3100);
     await expect(decode(corrupt)).rejects.toEqual(dataError(/cannot be decoded as JPEG: .*[Cc]orrupt/));
-    const table = file.indexOf(Buffer.from([0xff, 0xdb]));
+    const table = file.indexOf(Buffer.from([0xff, 0xc0]));
     const stray = Buffer.concat([
       file.subarray(0, table),
       Buffer.from([1, 2, 3]),
