@@ -73,7 +73,7 @@ def adamw_ema(wrap, dtype, n: int) -> tuple[list[Callable[[], object]], float]:
     """float32 whatever the dtype: masters and optimizer state always are."""
     parameter, ema = torch.randn(n, requires_grad=True), torch.randn(n)
     parameter.grad = torch.randn(n)
-    optimizer = torch.optim.AdamW([parameter], lr=torch.tensor(1e-3), betas=(0.9, 0.95), weight_decay=0.1, foreach=True)
+    optimizer = torch.optim.AdamW([parameter], lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, foreach=True)
 
     @torch.no_grad()
     def update() -> None:

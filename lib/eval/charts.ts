@@ -56,7 +56,8 @@ export function lineChart(chart: LineChart): string {
   if (all.length === 0) return '';
   const xs = all.map(([x]) => x);
   const ys = [...all.map(([, y]) => y), ...(chart.include ?? [])];
-  const [left, right] = widen(Math.min(...xs), Math.max(...xs));
+  const first = Math.min(...xs);
+  const [left, right] = widen(first < 0.1 * Math.max(...xs) ? Math.min(0, first) : first, Math.max(...xs));
   const yTicks = roundTicks(...widen(Math.min(...ys), Math.max(...ys)), 5, true);
   const low = yTicks[0] ?? 0;
   const high = yTicks.at(-1) ?? 1;
@@ -210,12 +211,11 @@ function thin(points: readonly Point[]): readonly Point[] {
   });
 }
 
-/** Centred, over about a twentieth of the points, narrower at the ends. */
+/** Over about a twentieth of the points, centred; narrower at the start, which may be steep, backwards at the end. */
 function movingAverage(points: readonly Point[]): readonly Point[] {
   const half = Math.floor(points.length / 40);
   return points.map(([x], i) => {
-    const reach = Math.min(half, i, points.length - 1 - i);
-    const part = points.slice(i - reach, i + reach + 1);
+    const part = points.slice(i - Math.min(half, i), i + Math.min(half, i) + 1);
     return [x, part.reduce((sum, [, y]) => sum + y, 0) / part.length] as const;
   });
 }

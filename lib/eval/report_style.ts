@@ -3,7 +3,7 @@ export const REPORT_STYLE = `
 :root {
   color-scheme: light dark;
   --page: #fbfaf8; --card: #ffffff; --ink: #1b1c20; --soft: #5c6068; --faint: #8b8f98; --rule: #e5e2dc;
-  --first: #2257c5; --second: #c8560f; --third: #0d8573; --wash: #eef2fb; --good: #14774e; --bad: #b3261e;
+  --first: #2257c5; --second: #c8560f; --third: #0d8573; --wash: #eef2fb; --good: #14774e; --bad: #b3261e; --veil: #62666f;
   --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "Book Antiqua", Georgia, serif;
   --sans: Inter, "Segoe UI", "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif;
   --mono: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
@@ -11,14 +11,14 @@ export const REPORT_STYLE = `
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #131418; --card: #1a1c21; --ink: #eceae5; --soft: #a9adb6; --faint: #7d828c; --rule: #2d3037;
-    --first: #86adff; --second: #ff9f63; --third: #4bcdb8; --wash: #1d2434; --good: #5fd19b; --bad: #ff8a80;
+    --first: #86adff; --second: #ff9f63; --third: #4bcdb8; --wash: #1d2434; --good: #5fd19b; --bad: #ff8a80; --veil: #50545d;
   }
 }
 @media print {
   :root {
     color-scheme: light;
     --page: #fff; --card: #fff; --ink: #111; --soft: #444; --faint: #777; --rule: #ddd;
-    --first: #2257c5; --second: #c8560f; --third: #0d8573; --wash: #f2f4fa; --good: #14774e; --bad: #b3261e;
+    --first: #2257c5; --second: #c8560f; --third: #0d8573; --wash: #f2f4fa; --good: #14774e; --bad: #b3261e; --veil: #62666f;
   }
   .band { display: none; }
   main { padding: 0 !important; max-width: none !important; }
@@ -99,10 +99,10 @@ tr.chosen td { font-weight: 650; } td.gain { color: var(--good); font-weight: 65
 .picture img, .picture svg { width: 100%; height: auto; display: block; border-radius: 5px; image-rendering: pixelated; overflow: hidden; background: #000; }
 .picture figcaption { font-size: 12.5px; color: var(--soft); margin-top: 5px; text-align: center; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .picture image { image-rendering: pixelated; }
-.veil { fill: var(--page); opacity: .84; } .predict { fill: none; stroke: var(--second); }
+.veil { fill: var(--veil); opacity: .88; } .predict { fill: none; stroke: #ffb020; }
 .key { display: flex; gap: 8px 22px; flex-wrap: wrap; font-size: 13px; color: var(--soft); margin: 14px 0 0; }
 .key i { display: inline-block; width: 14px; height: 14px; border-radius: 3px; vertical-align: -2px; margin-right: 7px; }
-.key .seen { background: linear-gradient(135deg, #5b8def, #f3b36b); } .key .hidden { background: var(--rule); } .key .asked { background: none; border: 2px solid var(--second); }
+.key .seen { background: linear-gradient(135deg, #5b8def, #f3b36b); } .key .hidden { background: var(--veil); } .key .asked { background: none; border: 2px solid #f0a010; }
 details { border: 1px solid var(--rule); border-radius: 12px; background: var(--card); }
 summary { cursor: pointer; padding: 13px 18px; font-weight: 600; font-size: 15px; }
 pre { margin: 0; padding: 4px 18px 18px; font: 12.5px/1.6 var(--mono); overflow-x: auto; }
