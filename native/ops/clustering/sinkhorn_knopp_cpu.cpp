@@ -91,11 +91,14 @@ void max_of_rows(const T* rows, int64_t count, int64_t columns, bool keep, float
 template <int R, typename T>
 void exponentials(const Group& group, int64_t row, float* e, int64_t stride) {
   const T* logits = group.row<T>(row);
+  // Locals: a store through memcpy may alias the fields of group.
+  const float* column_max = group.column_max;
   const int64_t columns = group.columns;
+  const float inverse_temp = group.inverse_temp;
   for_columns(columns, [&](int64_t k, auto span) {
-    const Vec most = load(group.column_max + k, span);
+    const Vec most = load(column_max + k, span);
     for (int i = 0; i < R; ++i) {
-      const Vec x = (load(logits + i * columns + k, span) - most) * group.inverse_temp;
+      const Vec x = (load(logits + i * columns + k, span) - most) * inverse_temp;
       store(e + i * stride + k, fill_beyond(exp_nonpositive(x, kExpScale50), span, 0.0f));
     }
   });
@@ -225,9 +228,10 @@ float finish_row(const Group& group, int64_t row, const float* e, const Outputs&
   if (!out.wants_softmax) return 0.0f;
 
   const Vec most = broadcast(max_lane(most_of));
+  const float inverse_temp = out.inverse_pred_temp;
   Vec exp_sum = zero(), dot_sum = zero();
   for_columns(columns, [&](int64_t k, auto span) {
-    const Vec z = (load(logits + k, span) - most) * out.inverse_pred_temp;
+    const Vec z = (load(logits + k, span) - most) * inverse_temp;
     const Vec p = fill_beyond(exp_nonpositive(z, kExpScale), span, 0.0f);
     store(work + k, p);
     exp_sum += p;
