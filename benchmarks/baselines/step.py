@@ -48,11 +48,14 @@ def main() -> None:
     reset_peak()
 
     def run(words: list[str]) -> dict:
+        cpu_start = time.process_time()
         seconds = timed(step, int(words[0]) if words else args.steps)
+        cpu_seconds = (time.process_time() - cpu_start) / len(seconds)
         rates = [shape.batch / s for s in seconds]
         return {
             "images_per_s": {"median": statistics.median(rates), "min": min(rates), "max": max(rates)},
             "seconds": seconds,
+            "cpu_seconds_a_step": cpu_seconds,  # of all threads: what is left to compare on a busy machine
             "peak_rss_bytes": memory("VmHWM"),
             "rss_before_model_bytes": rss_before,
             **losses,
