@@ -1,0 +1,32 @@
+/** Tensors to be written by an op under test, and the check that thread counts do not matter. */
+import { addon } from '../../lib/native/addon.js';
+import type { Dtype } from '../../lib/tensor/dtype.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
+
+/** Filled with NaN, or with -1 in integer dtypes: what an op does not write shows. */
+export function poisoned(shape: readonly number[], dtype: Dtype): Tensor {
+  const size = shape.reduce((product, length) => product * length, 1);
+  const value = dtype === 'i32' ? -1 : dtype === 'u8' ? 255 : Number.NaN;
+  return Tensor.from(new Array<number>(size).fill(value), shape, dtype);
+}
+
+/** Runs `run`, which returns the outputs of an op, with 1, 2 and 3 threads: the bytes must agree. */
+export async function expectSameBytesForAnyThreads(run: () => readonly Tensor[]): Promise<void> {
+  const before = addon.threads();
+  try {
+    const seen: string[] = [];
+    for (const threads of [1, 2, 3]) {
+      addon.setThreads(threads);
+      const outputs = run();
+      const bytes = await Promise.all(
+        outputs.map(async (tensor) => Buffer.from((await tensor.read()).buffer)),
+      );
+      seen.push(bytes.map((buffer) => buffer.toString('base64')).join('|'));
+      for (const tensor of outputs) tensor[Symbol.dispose]();
+    }
+    expect(seen[1]).toBe(seen[0]);
+    expect(seen[2]).toBe(seen[0]);
+  } finally {
+    addon.setThreads(before);
+  }
+}
