@@ -10,6 +10,11 @@ export function poisoned(shape: readonly number[], dtype: Dtype): Tensor {
   return Tensor.from(new Array<number>(size).fill(value), shape, dtype);
 }
 
+/** For comparing many elements: toEqual on long arrays takes seconds. */
+export async function bytesOf(tensor: Tensor): Promise<Buffer> {
+  return Buffer.from((await tensor.read()).buffer);
+}
+
 /** Runs `run`, which returns the outputs of an op, with 1, 2 and 3 threads: the bytes must agree. */
 export async function expectSameBytesForAnyThreads(run: () => readonly Tensor[]): Promise<void> {
   const before = addon.threads();
@@ -18,9 +23,7 @@ export async function expectSameBytesForAnyThreads(run: () => readonly Tensor[])
     for (const threads of [1, 2, 3]) {
       addon.setThreads(threads);
       const outputs = run();
-      const bytes = await Promise.all(
-        outputs.map(async (tensor) => Buffer.from((await tensor.read()).buffer)),
-      );
+      const bytes = await Promise.all(outputs.map(bytesOf));
       seen.push(bytes.map((buffer) => buffer.toString('base64')).join('|'));
       for (const tensor of outputs) tensor[Symbol.dispose]();
     }
