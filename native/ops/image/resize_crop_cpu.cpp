@@ -6,23 +6,43 @@
 namespace capi::CAPI_ISA {
 namespace {
 
-typedef uint8_t ByteVec __attribute__((vector_size(kLanes)));
-
 constexpr int32_t kHalf = 1 << (kResampleBits - 1);
-constexpr int kRows =
-    kLanes / 4;  // rows taken at once across: a vector holds (r, g, b, unused) of each
+// Rows taken at once across: a vector holds (r, g, b, unused) of each.
+constexpr int kRows = kLanes / 4;
 
-static inline ByteVec round_to_bytes(IntVec sum) {
-  const IntVec value = sum >> kResampleBits;
-  const IntVec low = value > 0 ? value : IntVec{};
-  const IntVec top = IntVec{} + 255;
-  return __builtin_convertvector(low < top ? low : top, ByteVec);
+// Bytes to 32-bit lanes and back by intrinsics, eight at a time: GCC 12 takes the portable form
+// lane by lane, which made a crop four times slower.
+static inline __m256i widen_eight(const uint8_t* from) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+}
+static inline void round_eight(uint8_t* to, __m256i sum) {
+  const __m256i value = _mm256_srai_epi32(sum, kResampleBits);
+  const __m128i words =
+      _mm_packus_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
 }
 
 static inline IntVec widen_bytes(const uint8_t* from) {
-  ByteVec bytes;
-  memcpy(&bytes, from, sizeof bytes);
-  return __builtin_convertvector(bytes, IntVec);
+#if defined(CAPI_WIDE)
+  const __m256i halves[2] = {widen_eight(from), widen_eight(from + 8)};
+  IntVec wide;
+  memcpy(&wide, halves, sizeof wide);
+  return wide;
+#else
+  return reinterpret_cast<IntVec>(widen_eight(from));
+#endif
+}
+
+// kLanes bytes: sums without their fractional bits, clipped.
+static inline void store_rounded(uint8_t* to, IntVec sum) {
+#if defined(CAPI_WIDE)
+  __m256i halves[2];
+  memcpy(halves, &sum, sizeof halves);
+  round_eight(to, halves[0]);
+  round_eight(to + 8, halves[1]);
+#else
+  round_eight(to, reinterpret_cast<__m256i>(sum));
+#endif
 }
 
 // Interleaves `rows` <= kRows rows: staged[col][row][4].
@@ -49,9 +69,8 @@ void resample_rows_cpu(const ResampleRows& op) {
       IntVec sum = IntVec{} + kHalf;
       for (int32_t k = 0; k < op.taps.count[i]; ++k)
         sum += widen_bytes(in + k * kLanes) * weight[k];
-      const ByteVec pixels = round_to_bytes(sum);
       uint8_t bytes[kLanes];
-      memcpy(bytes, &pixels, sizeof bytes);
+      store_rounded(bytes, sum);
       for (int64_t row = 0; row < rows; ++row) {
         memcpy(op.out + (first + row) * op.out_stride + i * 3, bytes + row * 4, 3);
       }
@@ -72,9 +91,8 @@ void resample_columns_cpu(const ResampleColumns& op) {
         left += widen_bytes(in + k * op.in_stride + x) * weight[k];
         right += widen_bytes(in + k * op.in_stride + x + kLanes) * weight[k];
       }
-      const ByteVec left_bytes = round_to_bytes(left), right_bytes = round_to_bytes(right);
-      memcpy(out + x, &left_bytes, sizeof left_bytes);
-      memcpy(out + x + kLanes, &right_bytes, sizeof right_bytes);
+      store_rounded(out + x, left);
+      store_rounded(out + x + kLanes, right);
     }
     for (; x < op.width; ++x) {
       int32_t sum = kHalf;
