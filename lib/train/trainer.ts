@@ -17,6 +17,7 @@ import { writeResolvedConfig } from '../config/write.js';
 import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
 import { addon } from '../native/addon.js';
+import { selectBackend } from "../native/backend.js";
 import { CapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
 import { type Health, PrototypeUse } from './health.js';
@@ -76,6 +77,8 @@ export async function train(config: Config, options: TrainOptions = {}): Promise
   const { train: settings, efficiency } = config;
   mkdirSync(settings.output_dir, { recursive: true });
   using _lock = await RunLock.acquire(settings.output_dir);
+  const { backend, reason } = selectBackend(efficiency.backend);
+  options.onNote?.(`backend ${backend}: ${reason}`);
   addon.setThreads(efficiency.threads || availableParallelism());
   using run = new TrainingRun(config);
   run.start();
