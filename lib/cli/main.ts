@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+/** The `capi` command. */
+import { Command } from 'commander';
+import { isCapiError } from '../native/errors.js';
+import { packageVersion } from '../native/versions.js';
+import { doctorCommand } from './doctor.js';
+import { featuresCommand } from './features.js';
+import { planCommand } from './plan.js';
+import { reportCommand } from './report.js';
+import { trainCommand } from './train.js';
+
+const program = new Command('capi')
+  .description('Pretrain and use vision transformers with CAPI.')
+  .version(packageVersion());
+
+const overrides = 'settings such as optim.total_iters=1000';
+
+program
+  .command('train')
+  .description('train a model; continues where the run folder stands')
+  .argument('<config>', 'YAML file')
+  .argument('[key=value...]', overrides)
+  .option('--quiet', 'no progress display')
+  .action(trainCommand);
+
+program
+  .command('plan')
+  .description('parameters, memory and arithmetic of a run, without running it')
+  .argument('<config>', 'YAML file')
+  .argument('[key=value...]', overrides)
+  .option('--json', 'one line of JSON')
+  .action(planCommand);
+
+program
+  .command('doctor')
+  .description('CPU features, threads, and which backend a run would use')
+  .option('--json', 'one line of JSON')
+  .action(doctorCommand);
+
+program
+  .command('features')
+  .description('patch features of images, to a safetensors file')
+  .argument('<checkpoint>', 'run folder, checkpoint, or weights under the published names')
+  .argument('<images>', 'folder of images, or any other data set that training reads')
+  .option('-o, --output <file>', 'where to write', 'features.safetensors')
+  .option('--weights <network>', 'student_ema or student', 'student_ema')
+  .option('--size <pixels>', 'side of the square that images are resized to; default: as trained', Number)
+  .option('--limit <images>', 'at most so many', Number)
+  .option('--batch <images>', 'images at a time', Number, 16)
+  .action(featuresCommand);
+
+program
+  .command('report')
+  .description('curves, masks and pictures of a run, as one HTML file')
+  .argument('<run>', 'run folder')
+  .option('-o, --output <file>', 'where to write; default: report.html in the run folder')
+  .action(reportCommand);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!isCapiError(error)) throw error;
+  console.error(`error: ${error.message} [${error.code}]`);
+  process.exitCode = 1;
+}
