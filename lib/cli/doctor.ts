@@ -25,16 +25,18 @@ export function doctorCommand(options: { json?: boolean }): void {
     return;
   }
   console.log(
-    table([
-      ['capi-vit', report.version],
-      ['package', report.package],
-      ['Node', report.node],
-      ['platform', report.platform],
-      ['CPU', report.cpu],
-      ['kernels', report.isa],
-      ['threads', String(report.threads)],
-      ['memory', bytes(report.memoryBytes)],
-      ['backend', `${report.backend}: ${report.reason}`],
-    ].map(([name = '', value = '']) => [`${name.padEnd(9)} ${value}`])),
+    table(
+      [
+        ['capi-vit', report.version],
+        ['package', report.package],
+        ['Node', report.node],
+        ['platform', report.platform],
+        ['CPU', report.cpu],
+        ['kernels', report.isa],
+        ['threads', String(report.threads)],
+        ['memory', bytes(report.memoryBytes)],
+        ['backend', `${report.backend}: ${report.reason}`],
+      ].map(([name = '', value = '']) => [`${name.padEnd(9)} ${value}`]),
+    ),
   );
 }

@@ -22,7 +22,8 @@ export class PrototypeUse {
 
   /** @param mass f32 [K]: mean over the targets of a step */
   add(mass: ArrayLike<number>): void {
-    for (let k = 0; k < this.#mass.length; k++) this.#mass[k] = (this.#mass[k] as number) + (mass[k] as number);
+    for (let k = 0; k < this.#mass.length; k++)
+      this.#mass[k] = (this.#mass[k] as number) + (mass[k] as number);
     this.#steps += 1;
   }
 

@@ -1,6 +1,6 @@
 /** What a run will need, before it starts: parameters, memory by lifetime, arithmetic an image. */
 import type { Config } from '../config/schema.js';
-import { mlpRatio, type ModelConfig, numPositions, patchValues } from '../model/model_config.js';
+import { type ModelConfig, mlpRatio, numPositions, patchValues } from '../model/model_config.js';
 import type { Network } from './network.js';
 import { TrainingRun } from './training_run.js';
 
@@ -76,7 +76,8 @@ function flops(network: Network, config: Config): Plan['flopsPerImage'] {
   const encoderKeep = 1 - model.encoderDropPath;
   const predictorKeep = 1 - model.predictorDropPath;
 
-  const teacher = config.capi.target_source === 'pixels' ? 0 : model.encoderDepth * selfBlock(model, registers + N);
+  const teacher =
+    config.capi.target_source === 'pixels' ? 0 : model.encoderDepth * selfBlock(model, registers + N);
   const context = registers + visible;
   const tokens = predictor === 'fused' ? context + predicted : context;
   const studentEncoder = forwardAndBackward * encoderKeep * model.encoderDepth * selfBlock(model, tokens);

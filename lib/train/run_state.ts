@@ -6,7 +6,11 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { TrainingRun } from './training_run.js';
 
 /** Prefixes of the networks in a checkpoint. */
-export const networkPrefixes = { student: 'student.', studentEma: 'student_ema.', teacher: 'teacher.' } as const;
+export const networkPrefixes = {
+  student: 'student.',
+  studentEma: 'student_ema.',
+  teacher: 'teacher.',
+} as const;
 
 /** Every f32 set that a resumed run needs, by prefix. */
 function sets(run: TrainingRun): [prefix: string, set: ParameterSet][] {
@@ -14,7 +18,9 @@ function sets(run: TrainingRun): [prefix: string, set: ParameterSet][] {
     [networkPrefixes.student, run.student],
     [networkPrefixes.studentEma, run.studentEma],
     [networkPrefixes.teacher, run.clusteringWeights],
-    ...(run.teacherMaster === run.studentEma ? [] : [['frozen_teacher.', run.teacherMaster] as [string, ParameterSet]]),
+    ...(run.teacherMaster === run.studentEma
+      ? []
+      : [['frozen_teacher.', run.teacherMaster] as [string, ParameterSet]]),
     ['optimizer.m.', run.optimizer.m],
     ['optimizer.v.', run.optimizer.v],
     ['clustering_optimizer.m.', run.clusteringOptimizer.m],

@@ -13,15 +13,15 @@ import {
 } from '../checkpoint/checkpoint.js';
 import { describeDifferences, trajectoryDifferences } from '../config/compare.js';
 import type { Config } from '../config/schema.js';
-import { writeResolvedConfig } from '../config/write.js';
 import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
 import { addon } from '../native/addon.js';
-import { selectBackend } from "../native/backend.js";
+import { selectBackend } from '../native/backend.js';
 import { CapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
 import { type Health, PrototypeUse } from './health.js';
 import { METRICS_FILE_NAME, MetricsFile, type MetricsWindows } from './metrics_file.js';
+import { writeResolvedConfig } from './resolved_config.js';
 import { RunLock } from './run_lock.js';
 import { readState, writeSet, writeState } from './run_state.js';
 import { trainStep } from './step.js';
@@ -107,7 +107,8 @@ async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resum
   const { state, tensors } = await loadCheckpoint(path);
   writeState(run, tensors, path);
   const changed = trajectoryDifferences(state.config as Config, config);
-  if (changed.length > 0) onNote?.(`the configuration changed since ${path}:\n${describeDifferences(changed)}`);
+  if (changed.length > 0)
+    onNote?.(`the configuration changed since ${path}:\n${describeDifferences(changed)}`);
   onNote?.(`continuing from ${path} at iteration ${state.iteration}`);
   return {
     iteration: state.iteration,
@@ -134,7 +135,10 @@ async function loadFrozenTeacher(run: TrainingRun): Promise<void> {
   });
   if (missing.length > 0) {
     const names = missing.map(({ name }) => name).join(', ');
-    throw new CapiError('ERR_CAPI_CHECKPOINT_MISMATCH', `${path} lacks these tensors in the shape of this model: ${names}`);
+    throw new CapiError(
+      'ERR_CAPI_CHECKPOINT_MISMATCH',
+      `${path} lacks these tensors in the shape of this model: ${names}`,
+    );
   }
   writeSet(run.teacherMaster, (name) => byName.get(`student_ema.${name}`));
   run.refreshCopies();
@@ -199,7 +203,7 @@ class Trainer {
         iteration: this.#iteration,
         finished: this.#iteration >= optim.total_iters,
         checkpoint: this.#lastCheckpoint as string,
-        dataWaitShare: loader.stats().waitShare,
+        dataWaitShare: loader.stats.waitShare,
         skippedSteps: this.#skippedSteps,
         peakBytes: addon.stats().peakBytes,
       };
@@ -243,7 +247,7 @@ class Trainer {
     if (logged) {
       health = this.#use.summary(await results.collapse.readFloats());
       this.#use.reset();
-      metrics.write(iteration, { ...health, data_wait_share: loader.stats().waitShare });
+      metrics.write(iteration, { ...health, data_wait_share: loader.stats.waitShare });
     }
     const skipped = nonfinite !== 0;
     this.#options.onStep?.({
