@@ -185,8 +185,6 @@ const data = section({
     /** null: 1 / min_aspect. */
     max_aspect: positive().nullable().default(null),
   }).prefault({}),
-  /** Ours. Black pixels added on every side before cropping (Fashion-MNIST: 28 + 2·2 = 32). */
-  pad: integer(0, 4096).default(0),
   /** Ours. The run stops when more than this share of the images cannot be read. */
   max_bad_share: number(0, 1).default(0.01),
 }).prefault({});
