@@ -199,8 +199,8 @@ void forward_block(const AttentionForward& op, const Sizes& s, const Tables& tab
                    const ForwardScratch& scratch, int64_t image, int64_t head, int64_t first,
                    int64_t rows) {
   const int64_t row = image * s.n_q + first;
-  stage_rows(op.rope, tables.q + row * 2 * s.d, head_rows<T>(op.q, row, head, s.d), op.q.stride,
-             rows, s.d, s.scale * kLog2E, scratch.queries, s.ld_channels);
+  stage_rotated_rows(op.rope, tables.q + row * 2 * s.d, head_rows<T>(op.q, row, head, s.d),
+                     op.q.stride, rows, s.d, s.scale * kLog2E, scratch.queries, s.ld_channels);
 
   for (int64_t i = 0; i < rows * kLanes; ++i) scratch.maxima[i] = -__builtin_inff();
   const int64_t last = s.key_vectors - 1;
@@ -273,12 +273,13 @@ void forward(const AttentionForward& op) {
     const ForwardScratch scratch = carve_forward(&carver, s, block);
 
     const int64_t key_row = place.context * s.n_k;
-    stage_rows(op.rope, tables.k + image * s.n_k * 2 * s.d, head_rows<T>(op.k, key_row, head, s.d),
-               op.k.stride, s.n_k, s.d, 1.0f, scratch.values, s.ld_channels);
+    stage_rotated_rows(op.rope, tables.k + image * s.n_k * 2 * s.d,
+                       head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k, s.d, 1.0f,
+                       scratch.values, s.ld_channels);
     clear_rows(scratch.values, s.ld_channels, s.n_k, s.staged_keys);
     transpose(scratch.values, s.ld_channels, scratch.keys, s.ld_keys, s.staged_keys, s.d);
-    stage_rows(Rope::kNone, nullptr, head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k,
-               s.d, 1.0f, scratch.values, s.ld_channels);
+    stage_rows(head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d, 1.0f,
+               scratch.values, s.ld_channels);
     for (int64_t first = begin; first < end; first += block) {
       forward_block<T>(op, s, tables, scratch, image, head, first,
                        end - first < block ? end - first : block);
@@ -326,13 +327,14 @@ void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& t
                     int64_t head, int64_t first, int64_t rows, float* grad_frequencies) {
   const int64_t row = image * s.n_q + first;
   const float* table = tables.q + row * 2 * s.d;
-  stage_rows(op.rope, table, head_rows<T>(op.q, row, head, s.d), op.q.stride, rows, s.d,
-             s.scale * kLog2E, scratch.queries, s.ld_channels);
-  stage_rows(Rope::kNone, nullptr, head_rows<T>(op.grad_out, row, head, s.d), op.grad_out.stride,
-             rows, s.d, 1.0f, scratch.grad_out, s.ld_channels);
+  stage_rotated_rows(op.rope, table, head_rows<T>(op.q, row, head, s.d), op.q.stride, rows, s.d,
+                     s.scale * kLog2E, scratch.queries, s.ld_channels);
+  stage_rows(head_rows<T>(op.grad_out, row, head, s.d), op.grad_out.stride, rows, s.d, 1.0f,
+             scratch.grad_out, s.ld_channels);
   const float* lse = op.lse.as<float>() + (image * s.heads + head) * s.n_q + first;
   const T* out = head_rows<T>(op.out, row, head, s.d);
   for (int64_t r = 0; r < rows; ++r) {
+    prefetch_row<0>(out + (r + kRowsAhead) * op.out.stride, s.d);
     scratch.lse[r] = lse[r] * kLog2E;
     scratch.delta[r] = dot(scratch.grad_out + r * s.ld_channels, out + r * op.out.stride, s.d);
   }
@@ -367,10 +369,11 @@ void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& t
       [&](int64_t r, int64_t v, Vec value) {
         store(scratch.grad_queries + r * s.ld_channels + v * kLanes, value);
       });
-  unstage_rows(op.rope, table, op.q_coordinates.as<float>() + (place_image * s.n_q + first) * 2,
-               head_rows<T>(op.q, row, head, s.d), op.q.stride, scratch.grad_queries, s.ld_channels,
-               rows, s.d, s.scale, head_rows_out<T>(op.grad_q, row, head, s.d), op.grad_q.stride,
-               grad_frequencies);
+  unstage_rotated_rows<T>(
+      op.rope, table, scratch.grad_queries, s.ld_channels, rows, s.d, s.scale,
+      head_rows_out<T>(op.grad_q, row, head, s.d), op.grad_q.stride,
+      {grad_frequencies, op.q_coordinates.as<float>() + (place_image * s.n_q + first) * 2,
+       head_rows<T>(op.q, row, head, s.d), op.q.stride});
 }
 
 template <typename T>
@@ -385,12 +388,12 @@ void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& ta
 
   const int64_t key_row = place.context * s.n_k;
   const float* table = tables.k + image * s.n_k * 2 * s.d;
-  stage_rows(op.rope, table, head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k, s.d, 1.0f,
-             scratch.keys, s.ld_channels);
+  stage_rotated_rows(op.rope, table, head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k,
+                     s.d, 1.0f, scratch.keys, s.ld_channels);
   clear_rows(scratch.keys, s.ld_channels, s.n_k, s.staged_keys);
   transpose(scratch.keys, s.ld_channels, scratch.keys_transposed, s.ld_keys, s.staged_keys, s.d);
-  stage_rows(Rope::kNone, nullptr, head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d,
-             1.0f, scratch.grad_values, s.ld_channels);
+  stage_rows(head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d, 1.0f,
+             scratch.grad_values, s.ld_channels);
   clear_rows(scratch.grad_values, s.ld_channels, s.n_k, s.staged_keys);
   transpose(scratch.grad_values, s.ld_channels, scratch.values_transposed, s.ld_keys, s.staged_keys,
             s.d);
@@ -400,13 +403,12 @@ void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& ta
                       s.n_q - first < block ? s.n_q - first : block, grad_frequencies);
   }
   // The staged queries carry scale * log2(e): the gradient of the keys needs scale.
-  unstage_rows(op.rope, table, op.k_coordinates.as<float>() + place.image * s.n_k * 2,
-               head_rows<T>(op.k, key_row, head, s.d), op.k.stride, scratch.grad_keys,
-               s.ld_channels, s.n_k, s.d, kLn2, head_rows_out<T>(op.grad_k, key_row, head, s.d),
-               op.grad_k.stride, grad_frequencies);
-  unstage_rows<T>(Rope::kNone, nullptr, nullptr, nullptr, 0, scratch.grad_values, s.ld_channels,
-                  s.n_k, s.d, 1.0f, head_rows_out<T>(op.grad_v, key_row, head, s.d),
-                  op.grad_v.stride, nullptr);
+  unstage_rotated_rows<T>(op.rope, table, scratch.grad_keys, s.ld_channels, s.n_k, s.d, kLn2,
+                          head_rows_out<T>(op.grad_k, key_row, head, s.d), op.grad_k.stride,
+                          {grad_frequencies, op.k_coordinates.as<float>() + place.image * s.n_k * 2,
+                           head_rows<T>(op.k, key_row, head, s.d), op.k.stride});
+  unstage_rows(scratch.grad_values, s.ld_channels, s.n_k, s.d, 1.0f,
+               head_rows_out<T>(op.grad_v, key_row, head, s.d), op.grad_v.stride);
 }
 
 template <typename T>
