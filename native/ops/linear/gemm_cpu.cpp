@@ -16,6 +16,8 @@ namespace {
 constexpr int64_t kBlockPanels = 96 / kTileRows;    // 96 rows: 147 KB of A in an L2 of 1 MB
 constexpr int64_t kMaxTaskCols = 1024 / kTileCols;  // bounds the partial sums of a task: 384 KB
 constexpr int64_t kMaxPackedBytes = int64_t{16} << 20;
+// One cache line more between panels, or those written side by side share a set of L1.
+constexpr int64_t kSetWords = 16;
 // Rows this far apart fall into the same set of L1 and push each other out.
 constexpr int64_t kAliasBytes = 2048;
 
@@ -37,6 +39,7 @@ struct Plan {
   bool in_place;  // A needs no packing
   bool plain;     // no epilogue: tiles go straight to C
   FinishTile finish;
+  int64_t panel_bytes;  // of a panel of packed B
   char* packed_b;
 };
 
@@ -70,14 +73,18 @@ void split_tasks(Plan* plan) {
 
 template <typename Kind, typename Source>
 void pack_b(const Plan& plan) {
-  constexpr int64_t kPanelsATask = 4;
-  const int64_t panel_bytes = plan.words * kTileCols * kWordBytes;
-  parallel_for(up(plan.col_panels, kPanelsATask), [&](int64_t task, int) {
-    const int64_t first = task * kPanelsATask,
-                  panels = least(kPanelsATask, plan.col_panels - first);
-    interleave<Source, kTileCols>(plan.b, (plan.first_col_panel + first) * kTileCols, 0, plan.depth,
-                                  panels,
-                                  reinterpret_cast<uint32_t*>(plan.packed_b + first * panel_bytes));
+  // Runs of 1 KB in memory, or as many words of a line.
+  constexpr int64_t kPanelsATask = 16, kWordsATask = 256;
+  const int64_t distance = plan.panel_bytes / kWordBytes;
+  const int64_t groups = up(plan.col_panels, kPanelsATask), parts = up(plan.words, kWordsATask);
+  parallel_for(groups * parts, [&](int64_t task, int) {
+    const int64_t first = plan.col_panels * (task / parts) / groups;
+    const int64_t panels = plan.col_panels * (task / parts + 1) / groups - first;
+    const int64_t word = task % parts * kWordsATask, from = word * Kind::kPerWord;
+    interleave<Source, kTileCols>(
+        plan.b, (plan.first_col_panel + first) * kTileCols, from,
+        least(kWordsATask * Kind::kPerWord, plan.depth - from), panels, distance,
+        reinterpret_cast<uint32_t*>(plan.packed_b) + first * distance + word * kTileCols);
   });
 }
 
@@ -97,11 +104,11 @@ BlockOfA block_of_a(const Plan& plan, int64_t first_panel, int64_t panels, int64
   const int64_t line = first_panel * kTileRows;
   char* const bytes = reinterpret_cast<char*>(scratch);
   if (!plan.a.lines_are_rows) {
-    interleave<Source, kTileRows>(plan.a, line, from, depth, panels, scratch);
-    const int64_t panel_bytes = words * kTileRows * kWordBytes;
+    const int64_t distance = words * kTileRows + kSetWords, panel_bytes = distance * kWordBytes;
+    interleave<Source, kTileRows>(plan.a, line, from, depth, panels, distance, scratch);
     return {bytes, panel_bytes, bytes + (panels - 1) * panel_bytes, 0, 0};
   }
-  const int64_t stride = (words + 15) / 16 * 16 + 16;  // never a power of two
+  const int64_t stride = (words + 15) / 16 * 16 + kSetWords;  // never a power of two
   const int64_t stride_bytes = stride * kWordBytes;
   if (plan.in_place) {
     const int64_t element = kWordBytes / kPer, memory_stride = plan.a.stride * element;
@@ -128,7 +135,7 @@ struct TaskScratch {
 };
 
 TaskScratch task_scratch(int worker, int64_t block_words, int64_t col_panels) {
-  const int64_t a_words = kBlockPanels * kTileRows * ((block_words + 15) / 16 * 16 + 16);
+  const int64_t a_words = kBlockPanels * kTileRows * ((block_words + 15) / 16 * 16 + kSetWords);
   const int64_t partials = kBlockPanels * col_panels * kTileSize;
   uint32_t* const a = static_cast<uint32_t*>(
       worker_scratch(worker, static_cast<size_t>((a_words + partials + kTileSize) * kWordBytes)));
@@ -142,7 +149,6 @@ template <typename Kind, typename Source, bool kInterleaved>
 void multiply_block(const Plan& plan, int64_t first_row, int64_t rows, int64_t first_col,
                     int64_t cols, const TaskScratch& scratch) {
   const Gemm& op = *plan.op;
-  const int64_t panel_bytes = plan.words * kTileCols * kWordBytes;
   int64_t word = 0;
   do {
     const int64_t words = least(plan.block_words, plan.words - word);
@@ -150,7 +156,7 @@ void multiply_block(const Plan& plan, int64_t first_row, int64_t rows, int64_t f
     const BlockOfA a = block_of_a<Source>(plan, first_row, rows, word, words, scratch.a);
     for (int64_t col = 0; col < cols; ++col) {
       const char* const b =
-          plan.packed_b + (first_col + col) * panel_bytes + word * kTileCols * kWordBytes;
+          plan.packed_b + (first_col + col) * plan.panel_bytes + word * kTileCols * kWordBytes;
       const int64_t c_col = (plan.first_col_panel + first_col + col) * kTileCols;
       const int c_cols = static_cast<int>(least(kTileCols, op.c.cols - c_col));
       for (int64_t row = 0; row < rows; ++row) {
@@ -223,15 +229,15 @@ void gemm_of(const Gemm& op) {
                !op.residual && op.gelu == GeluEpilogue::kNone;
   plan.finish = op.c.dtype == Dtype::kF32 ? finish_for<float>(op.gelu) : finish_for<bf16>(op.gelu);
 
-  const int64_t all_cols = up(op.c.cols, kTileCols),
-                panel_bytes = plan.words * kTileCols * kWordBytes;
-  const int64_t most = panel_bytes == 0 ? all_cols : kMaxPackedBytes / panel_bytes;
+  plan.panel_bytes = (plan.words * kTileCols + kSetWords) * kWordBytes;
+  const int64_t all_cols = up(op.c.cols, kTileCols);
+  const int64_t most = kMaxPackedBytes / plan.panel_bytes;
   const int64_t passes = up(all_cols, most < 1 ? 1 : most);
   for (int64_t pass = 0; pass < passes; ++pass) {
     plan.first_col_panel = all_cols * pass / passes;
     plan.col_panels = all_cols * (pass + 1) / passes - plan.first_col_panel;
     plan.packed_b =
-        static_cast<char*>(op_scratch(static_cast<size_t>(plan.col_panels * panel_bytes)));
+        static_cast<char*>(op_scratch(static_cast<size_t>(plan.col_panels * plan.panel_bytes)));
     split_tasks(&plan);
     pack_b<Kind, Source>(plan);
     if (plan.a.lines_are_rows) {

@@ -12,13 +12,13 @@ namespace capi::CAPI_ISA {
 // vectors of B. 12 of 32 hide the latency of a multiply-add and divide every width of a ViT.
 #if defined(CAPI_WIDE)
 constexpr int kTileRows = 12;
-// Words of k at a time: a B panel (32 columns) of 32 KB and an A panel of 12 KB, the L1 of Zen 5
-// and later Intel.
-constexpr int64_t kBlockWords = 256;
+// Words of k at a time: a B panel (32 columns) of 24 KB and an A panel of 9 KB, within the 48 KB of
+// L1 of Zen 5 and later Intel.
+constexpr int64_t kBlockWords = 192;
 #else
 constexpr int kTileRows = 6;
-// A B panel (16 columns) of 24 KB and an A panel of 9 KB.
-constexpr int64_t kBlockWords = 384;
+// A B panel (16 columns) of 16 KB and an A panel of 6 KB, within an L1 of 32 KB.
+constexpr int64_t kBlockWords = 256;
 #endif
 constexpr int kTileCols = 2 * kLanes;
 constexpr int kTileSize = kTileRows * kTileCols;
@@ -70,9 +70,11 @@ struct PairWords {
 //   kInterleaved: a holds, for each word, kTileRows neighbours; else rows a_stride bytes apart.
 //   b holds, for each word, kTileCols neighbours.
 //   addend: kTileRows x kTileCols, or null.
+// Not inlined: the loop needs every register for itself.
 template <typename Kind, bool kInterleaved>
-static inline void tile_product(int64_t words, const char* a, int64_t a_stride, const char* b,
-                                const float* addend, float* out, int64_t out_stride) {
+__attribute__((noinline)) static void tile_product(int64_t words, const char* a, int64_t a_stride,
+                                                   const char* b, const float* addend, float* out,
+                                                   int64_t out_stride) {
   Vec sums[kTileRows][2];
 #pragma GCC unroll 16
   for (int i = 0; i < kTileRows; ++i) {
@@ -80,18 +82,31 @@ static inline void tile_product(int64_t words, const char* a, int64_t a_stride, 
     sums[i][0] = zero();
     sums[i][1] = zero();
   }
+  // Every third row has a pointer of its own; the others are one or two strides from it.
+  const char* thirds[kTileRows / 3];
+#pragma GCC unroll 16
+  for (int i = 0; i < kTileRows / 3; ++i) thirds[i] = a + 3 * i * a_stride;
+#pragma GCC unroll 4
   for (int64_t word = 0; word < words; ++word) {
     const typename Kind::Words b0 = Kind::load_words(b),
                                b1 = Kind::load_words(b + kLanes * kWordBytes);
     b += kTileCols * kWordBytes;
 #pragma GCC unroll 16
     for (int i = 0; i < kTileRows; ++i) {
-      const typename Kind::Words ai =
-          Kind::broadcast_word(kInterleaved ? a + i * kWordBytes : a + i * a_stride);
+      const typename Kind::Words ai = Kind::broadcast_word(
+          kInterleaved ? a + i * kWordBytes : thirds[i / 3] + i % 3 * a_stride);
       sums[i][0] = Kind::multiply_add(ai, b0, sums[i][0]);
       sums[i][1] = Kind::multiply_add(ai, b1, sums[i][1]);
     }
-    a += kInterleaved ? kTileRows * kWordBytes : kWordBytes;
+    if (kInterleaved) {
+      a += kTileRows * kWordBytes;
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < kTileRows / 3; ++i) {
+        thirds[i] += kWordBytes;
+        __asm__("" : "+r"(thirds[i]));  // or GCC spends a register on each row
+      }
+    }
   }
   if (addend != nullptr) {
 #pragma GCC unroll 16

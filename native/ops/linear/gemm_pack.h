@@ -125,18 +125,28 @@ static void interleave_rows(const Operand& operand, int64_t line, int64_t from, 
 // lines at once, so that memory is read in long runs. Panels lie words * kWidth apart.
 template <typename Source, int kWidth>
 static void interleave_columns(const Operand& operand, int64_t line, int64_t from, int64_t depth,
-                               int64_t panels, uint32_t* to) {
+                               int64_t panels, int64_t distance, uint32_t* to) {
   typedef typename Source::Element T;
   constexpr int kPer = Source::kPerWord;
   const int64_t words = (depth + kPer - 1) / kPer;
   const T* const data = reinterpret_cast<const T*>(operand.data) + from * operand.stride + line;
   const int64_t valid = operand.lines - line,
                 whole = valid / kWidth < panels ? valid / kWidth : panels;
+  // The hardware does not foresee the jump from row to row; this many rows ahead covers the way to
+  // memory.
+  constexpr int64_t kAhead = 8;
+  const int64_t line_elements = 64 / static_cast<int64_t>(sizeof(T));
   for (int64_t word = 0; word < words; ++word) {
     const T* const row = data + word * kPer * operand.stride;
+    if ((word + kAhead) * kPer < depth) {
+      for (int64_t i = 0; i < panels * kWidth; i += line_elements) {
+        for (int r = 0; r < kPer; ++r)
+          __builtin_prefetch(row + (kAhead * kPer + r) * operand.stride + i);
+      }
+    }
     const T* const below = kPer == 2 && word * 2 + 1 < depth ? row + operand.stride : nullptr;
     uint32_t* out = to + word * kWidth;
-    for (int64_t panel = 0; panel < whole; ++panel, out += words * kWidth) {
+    for (int64_t panel = 0; panel < whole; ++panel, out += distance) {
       const T* const first = row + panel * kWidth;
       const T* const second = below == nullptr ? nullptr : below + panel * kWidth;
       if (kPer == 1 && sizeof(T) == kWordBytes) {
@@ -151,7 +161,7 @@ static void interleave_columns(const Operand& operand, int64_t line, int64_t fro
       for (; i < kWidth; ++i)
         out[i] = Source::across(first + i, second == nullptr ? nullptr : second + i);
     }
-    for (int64_t panel = whole; panel < panels; ++panel, out += words * kWidth) {
+    for (int64_t panel = whole; panel < panels; ++panel, out += distance) {
       for (int i = 0; i < kWidth; ++i) {
         const int64_t at = panel * kWidth + i;
         out[i] =
@@ -163,16 +173,15 @@ static void interleave_columns(const Operand& operand, int64_t line, int64_t fro
 
 template <typename Source, int kWidth>
 static void interleave(const Operand& operand, int64_t line, int64_t from, int64_t depth,
-                       int64_t panels, uint32_t* to) {
+                       int64_t panels, int64_t distance, uint32_t* to) {
   if (!operand.lines_are_rows) {
-    interleave_columns<Source, kWidth>(operand, line, from, depth, panels, to);
+    interleave_columns<Source, kWidth>(operand, line, from, depth, panels, distance, to);
     return;
   }
   if constexpr (kWidth % 8 == 0) {
-    const int64_t words = (depth + Source::kPerWord - 1) / Source::kPerWord;
     for (int64_t panel = 0; panel < panels; ++panel) {
       interleave_rows<Source, kWidth>(operand, line + panel * kWidth, from, depth,
-                                      to + panel * words * kWidth);
+                                      to + panel * distance);
     }
   }
 }
