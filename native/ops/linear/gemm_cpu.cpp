@@ -128,6 +128,36 @@ BlockOfA block_of_a(const Plan& plan, int64_t first_panel, int64_t panels, int64
   return {bytes, panel_bytes, bytes + (panels - 1) * panel_bytes, stride_bytes, stride_bytes};
 }
 
+// Walks the part of a transposed A that the next block of k will pack, and asks for its cache lines
+// a few at a time while tiles are computed: rows are too far apart for the hardware to foresee
+// them.
+struct NextBlock {
+  const char* row = nullptr;
+  int64_t stride_bytes = 0, row_bytes = 0, rows = 0, column = 0;
+
+  void fetch(int64_t lines) {
+    for (; lines > 0 && rows > 0; --lines) {
+      __builtin_prefetch(row + column, 0, 2);
+      column += 64;
+      if (column < row_bytes) continue;
+      column = 0;
+      row += stride_bytes;
+      --rows;
+    }
+  }
+};
+
+template <typename Source>
+NextBlock next_block_of_a(const Plan& plan, int64_t first_panel, int64_t panels, int64_t word) {
+  if (plan.a.lines_are_rows || word >= plan.words) return {};
+  const int64_t element = sizeof(typename Source::Element);
+  const int64_t from = word * Source::kPerWord;
+  const int64_t line = first_panel * kTileRows;
+  return {plan.a.data + (from * plan.a.stride + line) * element, plan.a.stride * element,
+          least(panels * kTileRows, plan.a.lines - line) * element,
+          least(plan.block_words * Source::kPerWord, plan.depth - from), 0};
+}
+
 struct TaskScratch {
   uint32_t* a;
   float* partial;  // sums of earlier blocks of k, a tile after the other
@@ -154,6 +184,8 @@ void multiply_block(const Plan& plan, int64_t first_row, int64_t rows, int64_t f
     const int64_t words = least(plan.block_words, plan.words - word);
     const bool first = word == 0, last = word + words >= plan.words;
     const BlockOfA a = block_of_a<Source>(plan, first_row, rows, word, words, scratch.a);
+    NextBlock next = next_block_of_a<Source>(plan, first_row, rows, word + words);
+    const int64_t next_lines = up(next.rows * up(next.row_bytes, 64), rows * cols);
     for (int64_t col = 0; col < cols; ++col) {
       const char* const b =
           plan.packed_b + (first_col + col) * plan.panel_bytes + word * kTileCols * kWordBytes;
@@ -168,6 +200,7 @@ void multiply_block(const Plan& plan, int64_t first_row, int64_t rows, int64_t f
                            : last   ? scratch.tile
                                     : partial;
         const bool last_row = row + 1 == rows;
+        next.fetch(next_lines);
         tile_product<Kind, kInterleaved>(words, last_row ? a.last : a.whole + row * a.panel_bytes,
                                          last_row ? a.last_stride : a.whole_stride, b,
                                          first ? nullptr : partial, out,
