@@ -16,6 +16,9 @@ namespace {
 constexpr int64_t kBlockPanels = 96 / kTileRows;    // 96 rows: 147 KB of A in an L2 of 1 MB
 constexpr int64_t kMaxTaskCols = 1024 / kTileCols;  // bounds the partial sums of a task: 384 KB
 constexpr int64_t kMaxPackedBytes = int64_t{16} << 20;
+// A block of B up to this size is still in L2 when the next rows come; a larger one is fetched
+// ahead.
+constexpr int64_t kStaysInL2 = 640 << 10;
 // One cache line more between panels, or those written side by side share a set of L1.
 constexpr int64_t kSetWords = 16;
 // Rows this far apart fall into the same set of L1 and push each other out.
@@ -186,6 +189,8 @@ void multiply_block(const Plan& plan, int64_t first_row, int64_t rows, int64_t f
     const BlockOfA a = block_of_a<Source>(plan, first_row, rows, word, words, scratch.a);
     NextBlock next = next_block_of_a<Source>(plan, first_row, rows, word + words);
     const int64_t next_lines = up(next.rows * up(next.row_bytes, 64), rows * cols);
+    const int64_t block_bytes = words * kTileCols * kWordBytes;
+    const int64_t b_lines = cols * block_bytes < kStaysInL2 ? 0 : up(block_bytes / 64, rows);
     for (int64_t col = 0; col < cols; ++col) {
       const char* const b =
           plan.packed_b + (first_col + col) * plan.panel_bytes + word * kTileCols * kWordBytes;
@@ -201,6 +206,11 @@ void multiply_block(const Plan& plan, int64_t first_row, int64_t rows, int64_t f
                                     : partial;
         const bool last_row = row + 1 == rows;
         next.fetch(next_lines);
+        // The next panel of B comes from L3 otherwise; past the last one this asks for nothing that
+        // exists.
+        for (int64_t line = 0; line < b_lines; ++line) {
+          __builtin_prefetch(b + plan.panel_bytes + (row * b_lines + line) * 64, 0, 2);
+        }
         tile_product<Kind, kInterleaved>(words, last_row ? a.last : a.whole + row * a.panel_bytes,
                                          last_row ? a.last_stride : a.whole_stride, b,
                                          first ? nullptr : partial, out,
