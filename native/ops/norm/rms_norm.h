@@ -1,5 +1,6 @@
-// y[i, :] = x[s(i), :] / rms(x[s(i), :]) * weight,   rms(v) = sqrt(mean(v^2) + eps),   s =
-// map.source
+// y[i, :] = x[s(i), :] / rms(x[s(i), :]) * weight,   rms(v) = sqrt(mean(v^2) + eps)
+//
+// with s = map.source.
 //
 //   x       (source rows, D)  f32 | bf16, rows may be strided
 //   weight  (1, D)            f32 or the dtype of x; null: 1 (CAPI's final norms are not affine)
@@ -9,10 +10,11 @@
 // backward, with h = x rstd, g = grad_y * weight and i running over the rows of grad_y:
 //   grad_x[s(i), :] (+)= rstd (g - h mean(g h))     grad_weight = sum over i of grad_y h
 //
-//   grad_x       (source rows, D)  dtype of x, may be x or grad_y; rows that s misses are left
-//   alone grad_y       (rows, D)         dtype of x grad_weight  (1, D)            f32,
-//   overwritten; null: not wanted y            (rows, D)         dtype of x: the forward output
-//   again, so that it need not be kept; null: not wanted
+//   grad_x       (source rows, D)  dtype of x, may be x or grad_y; rows that s misses stay
+//   grad_y       (rows, D)         dtype of x
+//   grad_weight  (1, D)            f32, overwritten; null: not wanted
+//   y            (rows, D)         dtype of x: the forward output again, so that it need not be
+//                                  kept; null: not wanted
 //
 // Sums are in f32, those of grad_weight over chunks of 64 rows, added in order. An image number
 // outside the source makes a row of NaN, or no gradient. Source: METHOD "Block", torch.nn.RMSNorm.

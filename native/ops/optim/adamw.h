@@ -1,18 +1,21 @@
 // One optimizer step over flat arenas, and the moving average of the result, in one pass
 // (METHOD.md, section 7).
 //
-//   param, grad, m, v      (1, n)   f32
-//   ema                    (1, n)   f32; null: no moving average
-//   param_bf16, ema_bf16   (1, n)   bf16 copies of the results; null: none
-//   segments               (S, 2)   i32: (offset, length), ascending and disjoint; elements of no
-//   segment stay as they are multipliers            (S, 2)   f32: of the learning rate and of the
-//   weight decay of each segment scalars                (1, 4)   f32: learning rate, weight decay,
-//   momentum, unused step                   (1, 1)   i32: steps taken so far; incremented nonfinite
-//   (1, 1)   i32: when not 0 nothing changes, not even step; null: 0
+//   param, grad, m, v     (1, n)  f32
+//   ema                   (1, n)  f32; null: no moving average
+//   param_bf16, ema_bf16  (1, n)  bf16 copies of the results; null: none
+//   segments              (S, 2)  i32: (offset, length), ascending and disjoint; elements of no
+//                                 segment stay as they are
+//   multipliers           (S, 2)  f32: of the segment's learning rate and weight decay
+//   scalars               (1, 4)  f32: learning rate, weight decay, momentum, unused
+//   step                  (1, 1)  i32: steps taken so far; incremented
+//   nonfinite             (1, 1)  i32: when not 0 nothing changes, not even step; null: 0
 //
-//   p -= lr wd p                      m = beta1 m + (1 - beta1) g       v = beta2 v + (1 - beta2)
-//   g^2 p -= lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)   ema = momentum ema + (1
-//   - momentum) p
+//   p -= lr wd p
+//   m = beta1 m + (1 - beta1) g
+//   v = beta2 v + (1 - beta2) g^2
+//   p -= lr m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps)
+//   ema = momentum ema + (1 - momentum) p
 //
 // A learning-rate multiplier of 0 leaves p as it is. Bias corrections are in f64.
 #pragma once

@@ -1,8 +1,8 @@
-// count = number of elements of x that are infinite or NaN (added to count with accumulate), at
-// most 2^31 - 1.
+// count = number of elements of x that are infinite or NaN, at most 2^31 - 1; with accumulate it is
+// added to count.
 //
-//   x       (rows, cols)   f32 | bf16, contiguous
-//   count   (1, 1)         i32
+//   x      (rows, cols)  f32 | bf16, contiguous
+//   count  (1, 1)        i32
 #pragma once
 
 #include "core/cpu_isa.h"

@@ -2,8 +2,7 @@
 // section 4).
 //
 //   out       (B*(R+n), 2)   f32, contiguous: (row, column)
-//   indices   (1, B*n)       i32 into the flattened batch [0, B*N), image-major; absent: n = N,
-//   every patch
+//   indices   (1, B*n)       i32 into the flattened batch [0, B*N), image-major; absent: all, n = N
 //
 // Patch (r, c) of the grid is at (r/(rows-1), c/(cols-1)); a side of one patch is at 0. Registers
 // walk the edge of the square clockwise from (0, 0), R/4 a side, or all stand at (0, 0). With

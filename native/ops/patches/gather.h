@@ -1,8 +1,8 @@
 // y[i,:] = x[indices[i],:].
 //
 //   x         (rows, cols)    any dtype, rows may be strided
-//   indices   (1, n)          i32 in [0, rows); one outside makes a row of NaN (zeros in integer
-//   dtypes) y         (n, cols)       dtype of x, rows may be strided, does not overlap x
+//   indices   (1, n)          i32 in [0, rows); one outside makes a row of NaN (integers: 0)
+//   y         (n, cols)       dtype of x, rows may be strided, does not overlap x
 #pragma once
 
 #include "core/matrix_view.h"

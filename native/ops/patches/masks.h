@@ -1,10 +1,10 @@
 // Which patches of each image the student sees and which it predicts (METHOD.md, section 3).
 //
-//   samples   (B, 2)      i32: low and high word of each image's global sample number
-//   visible   (1, B*V)    i32 into the flattened batch [0, B*N), ascending; V = N - n_masked; null
-//   when V = 0 predict   (1, B*P)    i32 the same: P of the masked patches of each image, without
-//   replacement, ascending;
-//                         null: none
+//   samples  (B, 2)    i32: low and high word of each image's global sample number
+//   visible  (1, B*V)  i32 into the flattened batch [0, B*N), ascending; V = N - n_masked;
+//                      null when V = 0
+//   predict  (1, B*P)  i32, the same: P of the masked patches of each image, without replacement,
+//                      ascending; null: none
 //
 // uniform masks a random subset. block masks the first n_masked cells of a box of random aspect and
 // place; inverse_block keeps such a box visible. With roll the box is shifted cyclically in both

@@ -1,15 +1,18 @@
 // The token sequence of every image: R registers, then V embedded patches, then M mask tokens.
 //
-//   tokens, grad_tokens     (B*(R+V+M), D)   f32 | bf16, rows may be strided
-//   patches, grad_patches   (B*V, D)         dtype of tokens, rows may be strided
-//   registers               (R, D)           parameters: f32 or the dtype of tokens, all three the
-//   same, contiguous mask_token              (1, D) positions               (N, D) learned
-//   positions, added to patches and mask tokens visible                 (1, B*V)         i32 into
-//   the flattened batch [0, B*N); absent: V = N, in order masked                  (1, B*M) i32, the
-//   same grad_registers, grad_mask_token, grad_positions   f32, overwritten
+//   tokens, grad_tokens    (B*(R+V+M), D)  f32 | bf16, rows may be strided
+//   patches, grad_patches  (B*V, D)        dtype of tokens, rows may be strided
+//   registers              (R, D)          parameters: all three f32 or the dtype of tokens,
+//   mask_token             (1, D)          contiguous
+//   positions              (N, D)          learned, added to patches and mask tokens
+//   visible                (1, B*V)        i32 into the flattened batch [0, B*N); absent: V = N,
+//                                          in order
+//   masked                 (1, B*M)        i32, the same
+//   grad_registers, grad_mask_token, grad_positions: f32, overwritten
 //
-// positions row of a patch = its index modulo N. Parameter gradients are summed in the order of the
-// rows (sums of 64 rows for registers and mask token), so they do not depend on the thread count.
+// A patch takes the row of positions of its index modulo N. Parameter gradients are summed in the
+// order of the rows (sums of 64 rows for registers and mask token), so they do not depend on the
+// thread count.
 #pragma once
 
 #include "core/cpu_isa.h"

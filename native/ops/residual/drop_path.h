@@ -1,7 +1,6 @@
 // Which images each residual branch of a step runs on ("efficient" stochastic depth).
 //
-//   indices   (branches, n_keep)   i32: every row an independent uniform subset of [0, batch),
-//   ascending
+//   indices  (branches, n_keep)  i32: rows are independent uniform subsets of [0, batch), ascending
 //
 // A function of (seed, iteration, branch) alone; row i is branch first_branch + i.
 #pragma once
