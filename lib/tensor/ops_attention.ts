@@ -29,6 +29,17 @@ export interface AttentionOptions {
   readonly contextImages?: Tensor | undefined;
 }
 
+export interface RopeOptions {
+  /** f32 | bf16 [n, heads · d], d a multiple of 4. */
+  readonly x: Tensor;
+  /** f32 [n, 2], shared by the heads. */
+  readonly coordinates: Tensor;
+  /** f32 [2, d]: angle = coordinates @ frequencies. */
+  readonly frequencies: Tensor;
+  readonly heads: number;
+  readonly rope: 'coupled' | 'axial';
+}
+
 export interface AttentionOps {
   /**
    * `out = softmax(rope(q) rope(k)ᵀ / √d) v` for each image and head.
@@ -48,6 +59,26 @@ export interface AttentionOps {
       readonly gradQ: Tensor;
       readonly gradK: Tensor;
       readonly gradV: Tensor;
+      readonly gradFrequencies?: Tensor | undefined;
+    },
+  ): void;
+
+  /**
+   * Rotary encoding of rows alone, as attention applies it to queries and keys. METHOD section 4.
+   * @param options.y f32 [n, heads · d]
+   */
+  ropeForward(options: RopeOptions & { readonly y: Tensor }): void;
+
+  /**
+   * The transpose of `ropeForward`, and the gradient of the frequencies.
+   * @param options.gradY f32 [n, heads · d]
+   * @param options.gradX dtype of x [n, heads · d]; may be x
+   * @param options.gradFrequencies f32 [2, d], overwritten
+   */
+  ropeBackward(
+    options: RopeOptions & {
+      readonly gradY: Tensor;
+      readonly gradX: Tensor;
       readonly gradFrequencies?: Tensor | undefined;
     },
   ): void;

@@ -1,6 +1,7 @@
 #include "addon/args.h"
 #include "addon/ops.h"
 #include "ops/attention/attention.h"
+#include "ops/attention/rope.h"
 
 namespace capi::addon {
 
@@ -56,11 +57,39 @@ Napi::Value attention_backward(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value rope_forward(const Napi::CallbackInfo& info) {
+  return enqueue_op(info, "rope_forward", [](Args& args) {
+    capi::rope_forward({.x = args.matrix("x"),
+                        .y = args.matrix("y"),
+                        .coordinates = args.matrix("coordinates"),
+                        .frequencies = args.matrix("frequencies"),
+                        .heads = args.integer("heads"),
+                        .rope = rope(args)},
+                       args.stream());
+  });
+}
+
+Napi::Value rope_backward(const Napi::CallbackInfo& info) {
+  return enqueue_op(info, "rope_backward", [](Args& args) {
+    capi::rope_backward({.x = args.matrix("x"),
+                         .grad_y = args.matrix("gradY"),
+                         .grad_x = args.matrix("gradX"),
+                         .grad_frequencies = args.optional_matrix("gradFrequencies"),
+                         .coordinates = args.matrix("coordinates"),
+                         .frequencies = args.matrix("frequencies"),
+                         .heads = args.integer("heads"),
+                         .rope = rope(args)},
+                        args.stream());
+  });
+}
+
 }  // namespace
 
 void export_attention_ops(Napi::Object exports) {
   export_functions(exports, {{"attentionForward", attention_forward},
-                             {"attentionBackward", attention_backward}});
+                             {"attentionBackward", attention_backward},
+                             {"ropeForward", rope_forward},
+                             {"ropeBackward", rope_backward}});
 }
 
 }  // namespace capi::addon
