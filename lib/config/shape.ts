@@ -34,19 +34,30 @@ export function runShape(config: Config): RunShape {
   const { data, model } = config;
   const grid = Math.floor(data.images_size / model.patch_size);
   const positions = grid * grid;
-  const masked = Math.trunc(positions * data.mask_ratio);
   return {
     imageSize: data.images_size,
     patchSize: model.patch_size,
     grid,
     positions,
     registers: model.n_registers,
-    masked,
-    predicted: Math.trunc(masked * data.prediction_subsampling),
-    visible: positions - masked,
+    ...patchCounts(positions, data.mask_ratio, data.prediction_subsampling),
     numClusters: config.capi.num_clusters,
     encoder: stackShape(config, 'encoder_kwargs'),
     predictor: stackShape(config, 'decoder_kwargs'),
+  };
+}
+
+/** How many of `positions` patches an image masks, predicts and sees. METHOD section 3. */
+export function patchCounts(
+  positions: number,
+  maskRatio: number,
+  predictionSubsampling: number,
+): Pick<RunShape, 'masked' | 'predicted' | 'visible'> {
+  const masked = Math.trunc(positions * maskRatio);
+  return {
+    masked,
+    predicted: Math.trunc(masked * predictionSubsampling),
+    visible: positions - masked,
   };
 }
 
