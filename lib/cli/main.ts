@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { isCapiError } from '../native/errors.js';
 import { packageVersion } from '../native/versions.js';
+import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { featuresCommand } from './features.js';
 import { planCommand } from './plan.js';
@@ -55,6 +56,15 @@ program
   .argument('<run>', 'run folder')
   .option('-o, --output <file>', 'where to write; default: report.html in the run folder')
   .action(reportCommand);
+
+program
+  .command('demo')
+  .description('a tiny model learns Fashion-MNIST in minutes, then is measured and drawn')
+  .option('--data <address>', 'folder of images, classes = first-level folders; default: Fashion-MNIST')
+  .option('--seed <n>', 'another seed, another run', Number, 0)
+  .option('--steps <n>', 'training steps; default 3500', Number)
+  .option('-o, --output <folder>', 'run folder', 'runs/demo')
+  .action(demoCommand);
 
 try {
   await program.parseAsync();

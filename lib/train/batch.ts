@@ -18,6 +18,21 @@ export interface HostBatch {
 
 const maskKinds = { InverseBlock: 'inverse_block', Block: 'block', Uniform: 'uniform' } as const;
 
+/** How this run draws its masks. */
+export function maskOptions({ data, train }: Config, { model, masked }: Network) {
+  const { roll, min_aspect: minAspect, max_aspect: maxAspect } = data.masking_generator_kwargs;
+  return {
+    kind: maskKinds[data.masking_generator],
+    roll,
+    minAspect,
+    maxAspect: maxAspect ?? 1 / minAspect,
+    gridRows: model.grid[0],
+    gridCols: model.grid[1],
+    nMasked: masked,
+    seed: train.seed,
+  };
+}
+
 export class Batch {
   /** u8 [B, S·S·3], u8 [1, B], i32 [B, 2] */
   readonly images: Tensor;
@@ -60,8 +75,8 @@ export class Batch {
 
   /** Enqueues: pixels to normalised patches, masks by the samples' numbers. METHOD sections 2 and 3. */
   prepare(): void {
-    const { data, train } = this.#config;
-    const { model, masked } = this.#network;
+    const { data } = this.#config;
+    const { model } = this.#network;
     ops.patchify({
       images: this.images,
       flips: this.flips,
@@ -70,16 +85,8 @@ export class Batch {
       patch: model.patchSize,
       out: this.patches,
     });
-    const { roll, min_aspect: minAspect, max_aspect: maxAspect } = data.masking_generator_kwargs;
     ops.generateMasks({
-      kind: maskKinds[data.masking_generator],
-      roll,
-      minAspect,
-      maxAspect: maxAspect ?? 1 / minAspect,
-      gridRows: model.grid[0],
-      gridCols: model.grid[1],
-      nMasked: masked,
-      seed: train.seed,
+      ...maskOptions(this.#config, this.#network),
       samples: this.samples,
       visible: this.visible,
       predict: this.predict,

@@ -1,0 +1,183 @@
+/**
+ * `capi demo`: a tiny ViT learns from images without labels, then a linear classifier tells how much it learned. The recipe
+ * is configs/demo.yaml.
+ */
+import { join } from 'node:path';
+import { loadConfig } from '../config/load.js';
+import type { Config } from '../config/schema.js';
+import type { ImageSource } from '../data/image_source.js';
+import { openSource } from '../data/source.js';
+import { loadImages } from '../eval/load_images.js';
+import { type LabelledImages, probe } from '../eval/probe.js';
+import { type ProbeReport, type ProbeScores, writeReport } from '../eval/report.js';
+import { loadModel, VisionModel } from '../eval/vision_model.js';
+import { CapiError } from '../native/errors.js';
+import { packageRoot } from '../native/package_root.js';
+import { Progress } from '../train/progress.js';
+import { runReport } from '../train/run_report.js';
+import { train } from '../train/trainer.js';
+import { fashionMnist } from './fashion_mnist.js';
+import { table } from './format.js';
+
+export interface DemoOptions {
+  /** Folder of images (classes = first-level folders) or any other data set; default: Fashion-MNIST. */
+  readonly data?: string;
+  readonly seed: number;
+  readonly output: string;
+  readonly steps?: number;
+}
+
+/** Images that the classifier is fitted to, and that it is judged by. */
+const trainImages = 5000;
+const testImages = 2000;
+/** What another implementation of this recipe must reach over random initialisation, in points. */
+const required = { C: 1, points: 10, neighboursPoints: 12 } as const;
+
+export async function demoCommand(options: DemoOptions): Promise<void> {
+  const data = await demoData(options.data);
+  const steps = options.steps ?? 3500;
+  const warmup = Math.ceil(steps / 10);
+  const { config } = await loadConfig(join(packageRoot(), 'configs', 'demo.yaml'), [
+    `train.output_dir=${options.output}`,
+    `train.seed=${options.seed}`,
+    `data.dataset=${data.train}`,
+    `optim.total_iters=${steps}`,
+    `optim.lr_schedule.warmup_iters=${warmup}`,
+    `optim.momentum_schedule.warmup_iters=${warmup}`,
+    `capi.clustering_optimizer.lr_schedule.warmup_iters=${warmup}`,
+  ]);
+  console.error(
+    `A ViT of ${config.model.encoder_kwargs.depth} blocks learns from ${data.name} by itself; no labels are used.`,
+  );
+  const seconds = await runTraining(config);
+  console.error('Now a linear classifier on its frozen features, against the same network before training.');
+  const report = await runReport(options.output, `CAPI on ${data.name}`);
+  const result = await probeReport(config, options.output, data);
+  const path = join(options.output, 'report.html');
+  await writeReport(path, {
+    ...report,
+    ...(result ? { probe: result } : {}),
+    command: `npm start -- --seed ${options.seed}`,
+    tiles: [{ value: seconds.toFixed(0), unit: 's', label: 'training time', note: 'this machine' }],
+  });
+  if (result) console.log(scoreTable(result));
+  else console.error('There are no labels, so there is no accuracy to show.');
+  console.log(`\nreport: ${path}`);
+}
+
+interface DemoData {
+  readonly name: string;
+  /** Address of the training images. */
+  readonly train: string;
+  /** Address of held-out images; absent: some of the training set are held out for the classifier. */
+  readonly test?: string;
+}
+
+async function demoData(address: string | undefined): Promise<DemoData> {
+  if (address) return { name: address, train: address };
+  const folder = await fashionMnist();
+  return {
+    name: 'Fashion-MNIST',
+    train: `idx://${folder}?pad=2`,
+    test: `idx://${folder}?pad=2&split='test'`,
+  };
+}
+
+/** Returns the seconds that training took. */
+async function runTraining(config: Config): Promise<number> {
+  const began = performance.now();
+  let progress: Progress | undefined;
+  try {
+    const result = await train(config, {
+      onStart({ iteration }) {
+        progress = new Progress({
+          totalIterations: config.optim.total_iters,
+          batchSize: config.optim.batch_size_per_gpu,
+          startIteration: iteration,
+        });
+      },
+      onStep: (report) => progress?.update(report),
+      onNote: (message) => (progress ? progress.note(message) : console.error(message)),
+    });
+    if (!result.finished) {
+      throw new CapiError(
+        'ERR_CAPI_INTERRUPTED',
+        `The demo was stopped at step ${result.iteration} of ${config.optim.total_iters}; start it again to go on from there`,
+      );
+    }
+  } finally {
+    progress?.finish();
+  }
+  return (performance.now() - began) / 1000;
+}
+
+/** Accuracy before and after training; undefined where images have no labels. */
+async function probeReport(config: Config, run: string, data: DemoData): Promise<ProbeReport | undefined> {
+  const size = config.data.images_size;
+  const source = openSource(data.train);
+  const held = data.test ? openSource(data.test) : source;
+  try {
+    if (source.classes.length < 2) return undefined;
+    const [fitted, judged] = split(source, held);
+    const fit = await labelled(source, fitted, size);
+    const test = await labelled(held, judged, size);
+    using trained = await loadModel(run, { weights: 'student', imageSize: size, batchSize: 50 });
+    using initial = new VisionModel(trained.config, 50);
+    initial.initialize(config.train.seed);
+    return {
+      initial: await probe(initial, fit, test),
+      trained: await probe(trained, fit, test),
+      trainImages: fit.labels.length,
+      testImages: test.labels.length,
+      classes: source.classes.length,
+      required,
+    };
+  } finally {
+    await source.close();
+    if (held !== source) await held.close();
+  }
+}
+
+/** The first images of each set; from one set alone, every seventh pair is held out. */
+function split(source: ImageSource, held: ImageSource): [number[], number[]] {
+  const range = (length: number) => Array.from({ length }, (_, i) => i);
+  if (held !== source) {
+    return [range(Math.min(trainImages, source.length)), range(Math.min(testImages, held.length))];
+  }
+  const stride = Math.max(1, Math.floor(source.length / (trainImages + testImages)));
+  const chosen = range(Math.floor(source.length / stride)).map((i) => i * stride);
+  return [chosen.filter((_, i) => i % 7 < 5), chosen.filter((_, i) => i % 7 >= 5)];
+}
+
+async function labelled(
+  source: ImageSource,
+  indices: readonly number[],
+  size: number,
+): Promise<LabelledImages> {
+  const images = await loadImages(source, indices, size);
+  return {
+    pixels: images.pixels,
+    labels: Int32Array.from(images.indices, (index) => source.label(index) ?? -1),
+  };
+}
+
+function scoreTable({ initial, trained, trainImages: fit, testImages: test }: ProbeReport): string {
+  const percent = (share: number | undefined) => (share === undefined ? '' : `${(100 * share).toFixed(1)} %`);
+  const row = (name: string, before: number | undefined, after: number | undefined) => [
+    name,
+    percent(before),
+    percent(after),
+    before === undefined || after === undefined
+      ? ''
+      : `${after >= before ? '+' : ''}${(100 * (after - before)).toFixed(1)}`,
+  ];
+  const before = (C: number): ProbeScores['logistic'][number] | undefined =>
+    initial.logistic.find((score) => score.C === C);
+  return table([
+    [`accuracy, ${fit} train / ${test} test images`, 'random', 'trained', 'points'],
+    ...trained.logistic.map(({ C, accuracy }) =>
+      row(`logistic regression, C = ${C}`, before(C)?.accuracy, accuracy),
+    ),
+    row('10 nearest neighbours, cosine', initial.neighbours, trained.neighbours),
+  ]);
+}

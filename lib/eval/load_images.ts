@@ -1,0 +1,47 @@
+/** Whole images for inference: decoded and resized to a square, antialiased bicubic. */
+import { decodeImage } from '../data/decode.js';
+import type { ImageSource } from '../data/image_source.js';
+import { ops } from '../tensor/ops.js';
+
+export interface LoadedImages {
+  /** u8 [images, size, size, 3] */
+  readonly pixels: Uint8Array;
+  /** Images left out, with the reason. */
+  readonly bad: readonly string[];
+  /** Index in the source of each image that was loaded. */
+  readonly indices: readonly number[];
+}
+
+/** Images `indices` of a source; those that cannot be read are left out and named. */
+export async function loadImages(
+  source: ImageSource,
+  indices: readonly number[],
+  size: number,
+): Promise<LoadedImages> {
+  const pixels = new Uint8Array(indices.length * size * size * 3);
+  const loaded: number[] = [];
+  const bad: string[] = [];
+  for (const index of indices) {
+    const out = pixels.subarray(loaded.length * size * size * 3, (loaded.length + 1) * size * size * 3);
+    try {
+      const image = await decodeImage(await source.read(index), source.describe(index));
+      const { height, width } = image;
+      ops.resizeCrop({
+        image: image.pixels,
+        height,
+        width,
+        top: 0,
+        left: 0,
+        boxHeight: height,
+        boxWidth: width,
+        out,
+        outHeight: size,
+        outWidth: size,
+      });
+      loaded.push(index);
+    } catch (error) {
+      bad.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  return { pixels: pixels.subarray(0, loaded.length * size * size * 3), bad, indices: loaded };
+}
