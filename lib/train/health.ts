@@ -13,27 +13,25 @@ const deadShare = 0.01;
 
 /** Averages the prototypes' mass over the steps between two log lines: one step's targets are too few to judge by. */
 export class PrototypeUse {
-  readonly #mass: Float64Array;
-  #steps = 0;
+  /** f64 [K]: sums over the steps since the last log line. A checkpoint keeps them. */
+  readonly mass: Float64Array;
 
   constructor(numClusters: number) {
-    this.#mass = new Float64Array(numClusters);
+    this.mass = new Float64Array(numClusters);
   }
 
   /** @param mass f32 [K]: mean over the targets of a step */
   add(mass: ArrayLike<number>): void {
-    for (let k = 0; k < this.#mass.length; k++)
-      this.#mass[k] = (this.#mass[k] as number) + (mass[k] as number);
-    this.#steps += 1;
+    for (let k = 0; k < this.mass.length; k++) this.mass[k] = (this.mass[k] as number) + (mass[k] as number);
   }
 
   /** @param collapse [between, total] variances */
   summary(collapse: ArrayLike<number>): Health {
-    const K = this.#mass.length;
-    const total = this.#mass.reduce((sum, mass) => sum + mass, 0);
+    const K = this.mass.length;
+    const total = this.mass.reduce((sum, mass) => sum + mass, 0);
     let entropy = 0;
     let dead = 0;
-    for (const mass of this.#mass) {
+    for (const mass of this.mass) {
       const p = mass / total;
       if (p > 0) entropy -= p * Math.log(p);
       if (p < deadShare / K) dead += 1;
@@ -47,7 +45,6 @@ export class PrototypeUse {
   }
 
   reset(): void {
-    this.#mass.fill(0);
-    this.#steps = 0;
+    this.mass.fill(0);
   }
 }

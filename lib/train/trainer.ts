@@ -11,6 +11,7 @@ import {
   resolveCheckpoint,
   saveCheckpoint,
 } from '../checkpoint/checkpoint.js';
+import type { TensorEntry } from '../checkpoint/safetensors.js';
 import { describeDifferences, trajectoryDifferences } from '../config/compare.js';
 import type { Config } from '../config/schema.js';
 import { ImageLoader } from '../data/loader.js';
@@ -69,6 +70,9 @@ export interface TrainOptions extends TrainListener {
 /** Steps in a row with non-finite gradients that end a run. */
 const mostSkipped = 3;
 
+/** f64 [K] in a checkpoint: PrototypeUse.mass, so that a resumed run logs what an uninterrupted one would. */
+const massName = 'health.prototype_mass';
+
 /**
  * Trains until `optim.total_iters`, a signal, or `stop`. Continues from the newest checkpoint of the output folder.
  * Throws CapiError: …_RUN_LOCKED, …_DATA, …_CHECKPOINT_CORRUPT, …_CHECKPOINT_MISMATCH, …_NOT_FINITE, …_OUT_OF_MEMORY.
@@ -91,8 +95,17 @@ interface Resumed {
   readonly iteration: number;
   readonly skippedSteps: number;
   readonly windows: MetricsWindows;
+  readonly prototypeMass: TensorEntry | undefined;
   readonly checkpoint: string | undefined;
 }
+
+const fromTheStart: Resumed = {
+  iteration: 0,
+  skippedSteps: 0,
+  windows: {},
+  prototypeMass: undefined,
+  checkpoint: undefined,
+};
 
 async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resumed> {
   const { config } = run;
@@ -103,9 +116,11 @@ async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resum
     : settings.auto_resume
       ? await latestCheckpoint(checkpointFolder(config))
       : undefined;
-  if (path === undefined) return { iteration: 0, skippedSteps: 0, windows: {}, checkpoint: undefined };
+  if (path === undefined) return fromTheStart;
   const { state, tensors } = await loadCheckpoint(path);
-  writeState(run, tensors, path);
+  const isMass = ({ name }: TensorEntry) => name === massName;
+  const others = tensors.filter((entry) => !isMass(entry));
+  writeState(run, others, path);
   const changed = trajectoryDifferences(state.config as Config, config);
   if (changed.length > 0)
     onNote?.(`the configuration changed since ${path}:\n${describeDifferences(changed)}`);
@@ -114,6 +129,7 @@ async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resum
     iteration: state.iteration,
     skippedSteps: state.counters.skipped_steps ?? 0,
     windows: (state.extras as { windows?: MetricsWindows } | undefined)?.windows ?? {},
+    prototypeMass: tensors.find(isMass),
     checkpoint: path,
   };
 }
@@ -166,6 +182,8 @@ class Trainer {
     this.#skippedSteps = resumed.skippedSteps;
     this.#lastCheckpoint = resumed.checkpoint;
     this.#use = new PrototypeUse(run.network.head.numClusters);
+    const { prototypeMass } = resumed;
+    if (prototypeMass) this.#use.mass.set(new Float64Array(prototypeMass.data.slice().buffer));
   }
 
   async loop(): Promise<TrainResult> {
@@ -290,10 +308,15 @@ class Trainer {
         extras: { windows: metrics.windows() },
         versions: versions(),
       },
-      await readState(this.#run),
+      [...(await readState(this.#run)), this.#prototypeMass()],
       { keep: config.train.checkpointing.max_to_keep },
     );
     this.#lastCheckpoint = saved.path;
+  }
+
+  #prototypeMass(): TensorEntry {
+    const { mass } = this.#use;
+    return { name: massName, dtype: 'f64', shape: [mass.length], data: new Uint8Array(mass.slice().buffer) };
   }
 }
 
