@@ -31,6 +31,11 @@ export const names = {
 
 export type BlockNames = ReturnType<typeof names.block>;
 
+/** Whether the encoder alone, as a teacher or for features, needs this parameter: not the predictor's, nor a head's. */
+export function isEncoderParameter(name: string): boolean {
+  return name.startsWith('backbone.') && !name.includes('.decoder.') && name !== names.maskToken;
+}
+
 export function addBackbone(layout: ParameterLayout, config: ModelConfig): void {
   const { width, patchSize, registers } = config;
   const fanIn = patchValues(config);

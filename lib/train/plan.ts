@@ -1,5 +1,6 @@
 /** What a run will need, before it starts: parameters, memory by lifetime, arithmetic an image. */
 import type { Config } from '../config/schema.js';
+import { isEncoderParameter } from '../model/backbone_layout.js';
 import { type ModelConfig, mlpRatio, numPositions, patchValues } from '../model/model_config.js';
 import type { Network } from './network.js';
 import { TrainingRun } from './training_run.js';
@@ -42,7 +43,6 @@ export interface Plan {
 export function planTraining(config: Config): Plan {
   using run = new TrainingRun(config);
   const { layout, clusteringLayout, network, memory } = run;
-  const decoder = (name: string) => name.includes('.decoder.') || name.endsWith('mask_token');
   const bytes = {
     parameters: memory.parameters.bytes,
     gradients: memory.gradients.bytes,
@@ -51,8 +51,8 @@ export function planTraining(config: Config): Plan {
   };
   return {
     parameters: {
-      encoder: layout.count((name) => name.startsWith('backbone.') && !decoder(name)),
-      predictor: layout.count((name) => name.startsWith('backbone.') && decoder(name)),
+      encoder: layout.count(isEncoderParameter),
+      predictor: layout.count((name) => name.startsWith('backbone.') && !isEncoderParameter(name)),
       studentHead: layout.count((name) => name.startsWith('head.')),
       clusteringHead: clusteringLayout.count(),
     },

@@ -16,6 +16,7 @@ import { describeDifferences, trajectoryDifferences } from '../config/compare.js
 import type { Config } from '../config/schema.js';
 import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
+import { isEncoderParameter } from '../model/backbone_layout.js';
 import { addon } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
 import { CapiError } from '../native/errors.js';
@@ -24,7 +25,7 @@ import { type Health, PrototypeUse } from './health.js';
 import { METRICS_FILE_NAME, MetricsFile, type MetricsWindows } from './metrics_file.js';
 import { writeResolvedConfig } from './resolved_config.js';
 import { RunLock } from './run_lock.js';
-import { readState, writeSet, writeState } from './run_state.js';
+import { networkPrefixes, readState, writeSet, writeState } from './run_state.js';
 import { trainStep } from './step.js';
 import { StopSignals } from './stop_signals.js';
 import { TrainingRun } from './training_run.js';
@@ -110,13 +111,15 @@ const fromTheStart: Resumed = {
 async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resumed> {
   const { config } = run;
   const { train: settings, capi } = config;
-  if (capi.target_source === 'frozen_teacher') await loadFrozenTeacher(run);
   const path = settings.resume_from
     ? await resolveCheckpoint(settings.resume_from)
     : settings.auto_resume
       ? await latestCheckpoint(checkpointFolder(config))
       : undefined;
-  if (path === undefined) return fromTheStart;
+  if (path === undefined) {
+    if (capi.target_source === 'frozen_teacher') await loadFrozenTeacher(run);
+    return fromTheStart;
+  }
   const { state, tensors } = await loadCheckpoint(path);
   const isMass = ({ name }: TensorEntry) => name === massName;
   const others = tensors.filter((entry) => !isMass(entry));
@@ -134,7 +137,7 @@ async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resum
   };
 }
 
-/** The fixed teacher of the `frozen_teacher` ablation: the EMA weights of another run. */
+/** The fixed teacher of the `frozen_teacher` ablation: the encoder of another run, its EMA. */
 async function loadFrozenTeacher(run: TrainingRun): Promise<void> {
   const { teacher_weights: named } = run.config.capi;
   if (named === null) {
@@ -144,19 +147,18 @@ async function loadFrozenTeacher(run: TrainingRun): Promise<void> {
     );
   }
   const path = await resolveCheckpoint(named);
-  const { tensors } = await loadCheckpoint(path, (name) => name.startsWith('student_ema.'));
-  const byName = new Map(tensors.map((entry) => [entry.name, entry]));
-  const missing = run.layout.parameters.filter(({ name, size }) => {
-    return name.startsWith('backbone.') && byName.get(`student_ema.${name}`)?.data.byteLength !== 4 * size;
-  });
+  const prefix = networkPrefixes.studentEma;
+  const needed = run.layout.parameters.filter(({ name }) => isEncoderParameter(name));
+  const { tensors } = await loadCheckpoint(path, (name) => name.startsWith(prefix));
+  const byName = new Map(tensors.map((entry) => [entry.name.slice(prefix.length), entry]));
+  const missing = needed.filter(({ name, size }) => byName.get(name)?.data.byteLength !== 4 * size);
   if (missing.length > 0) {
-    const names = missing.map(({ name }) => name).join(', ');
     throw new CapiError(
       'ERR_CAPI_CHECKPOINT_MISMATCH',
-      `${path} lacks these tensors in the shape of this model: ${names}`,
+      `${path} lacks these tensors in the shape of this model: ${missing.map(({ name }) => name).join(', ')}`,
     );
   }
-  writeSet(run.teacherMaster, (name) => byName.get(`student_ema.${name}`));
+  writeSet(run.teacherMaster, (name) => (isEncoderParameter(name) ? byName.get(name) : undefined));
   run.refreshCopies();
 }
 
@@ -190,9 +192,10 @@ class Trainer {
     const { config } = this.#run;
     const { train: settings, optim } = config;
     const source = openSource(config.data.dataset);
-    const loader = makeLoader(config, source, this.#iteration, this.#options);
+    let loader: ImageLoader | undefined;
     using signals = new StopSignals();
     try {
+      loader = makeLoader(config, source, this.#iteration, this.#options);
       using metrics = await MetricsFile.open(
         join(settings.output_dir, METRICS_FILE_NAME),
         this.#iteration,
@@ -226,7 +229,7 @@ class Trainer {
         peakBytes: addon.stats().peakBytes,
       };
     } finally {
-      await loader.close();
+      await loader?.close();
       await source.close();
     }
   }
