@@ -1,0 +1,261 @@
+/** Bad input and faults: a clear error, and nothing lost. */
+import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { saveCheckpoint } from '../../lib/checkpoint/checkpoint.js';
+import type { Config } from '../../lib/config/schema.js';
+import { METRICS_FILE_NAME } from '../../lib/train/metrics_file.js';
+import { type TrainResult, train } from '../../lib/train/trainer.js';
+import { TemporaryFolder } from '../support/images.js';
+import { lastCheckpoint, lastTensors, tinyConfig, trainInChild } from '../support/tiny_run.js';
+
+let folder: TemporaryFolder;
+
+beforeEach(() => {
+  folder = new TemporaryFolder();
+});
+
+afterEach(() => folder[Symbol.dispose]());
+
+const coded = (code: string, ...parts: readonly string[]) =>
+  expect.objectContaining({
+    code,
+    message: expect.stringMatching(new RegExp(parts.map((part) => `(?=[^]*${escaped(part)})`).join(''))),
+  });
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
+
+interface Told {
+  readonly result: TrainResult;
+  readonly notes: readonly string[];
+}
+
+async function trainAndListen(config: Config): Promise<Told> {
+  const notes: string[] = [];
+  return { result: await train(config, { onNote: (note) => notes.push(note) }), notes };
+}
+
+const checkpoints = (config: Config) => join(config.train.output_dir, 'checkpoints');
+
+describe('data', () => {
+  test('a missing folder is named', async () => {
+    const config = tinyConfig(folder, [`data.dataset=${folder.path}/nowhere`]);
+    await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA', 'nowhere'));
+  });
+
+  test('a folder without images is named', async () => {
+    mkdirSync(join(folder.path, 'empty'));
+    const config = tinyConfig(folder, [`data.dataset=${folder.path}/empty`]);
+    await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA', 'empty'));
+  });
+
+  test('a batch larger than the data set is refused with both numbers', async () => {
+    const config = tinyConfig(folder, ['optim.batch_size_per_gpu=41']);
+    await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA', '41', '40'));
+  });
+
+  test('a refused run leaves its folder free for the next one', async () => {
+    await expect(train(tinyConfig(folder, ['optim.batch_size_per_gpu=41']))).rejects.toThrow();
+    expect(await train(tinyConfig(folder))).toMatchObject({ finished: true });
+  });
+});
+
+describe('bad images', () => {
+  async function imagesWithThreeBad(): Promise<string[]> {
+    await folder.writeImages(40, 'images/');
+    const whole = readFileSync(join(folder.path, 'images/0000.png'));
+    folder.write('images/truncated.png', whole.subarray(0, whole.length / 2));
+    folder.write('images/zero.png', '');
+    folder.write('images/corrupt.png', 'this is no picture');
+    return [`data.dataset=${folder.path}/images`, 'optim.batch_size_per_gpu=43', 'optim.total_iters=3'];
+  }
+
+  test.each([0, 1])('within the share are left out, each named once, with %d workers', async (workers) => {
+    const overrides = await imagesWithThreeBad();
+    const machine = `efficiency.dataloader_num_workers=${workers}`;
+    const config = tinyConfig(folder, [...overrides, 'data.max_bad_share=0.1', machine]);
+    const { result, notes } = await trainAndListen(config);
+    expect(result.finished).toBe(true);
+    for (const name of ['truncated.png', 'zero.png', 'corrupt.png']) {
+      expect(notes.filter((note) => note.includes(name))).toHaveLength(1);
+    }
+  });
+
+  test('above the share end the run, naming some of them', async () => {
+    const config = tinyConfig(folder, [...(await imagesWithThreeBad()), 'data.max_bad_share=0.05']);
+    await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA', '.png', '5 %', 'max_bad_share'));
+  });
+});
+
+describe('checkpoints', () => {
+  async function runOfTwoCheckpoints(): Promise<Config> {
+    const config = tinyConfig(folder, ['optim.total_iters=4', 'train.checkpointing.period=2']);
+    await train(config);
+    return config;
+  }
+
+  test.each([
+    ['truncated tensors', 'step_0000004.safetensors', (path: string) => truncateSync(path, 1000)],
+    ['altered tensors', 'step_0000004.safetensors', flipLastByte],
+    ['a truncated state', 'step_0000004.json', (path: string) => truncateSync(path, 100)],
+    [
+      'an altered state',
+      'step_0000004.json',
+      (path: string) =>
+        writeFileSync(path, readFileSync(path, 'utf8').replace('"iteration": 4', '"iteration": 3')),
+    ],
+  ])('%s: the checkpoint before is offered by name and works', async (_what, name, damage) => {
+    const config = await runOfTwoCheckpoints();
+    damage(join(checkpoints(config), name));
+    const previous = join(checkpoints(config), 'step_0000002.json');
+    await expect(train(config)).rejects.toEqual(
+      coded('ERR_CAPI_CHECKPOINT_CORRUPT', 'step_0000004', `train.resume_from=${previous}`),
+    );
+    const again = tinyConfig(folder, ['optim.total_iters=4', `train.resume_from=${previous}`]);
+    expect(await train(again)).toMatchObject({ finished: true, iteration: 4 });
+  });
+
+  test('of another architecture: every mismatch is listed, and nothing is changed', async () => {
+    const config = await runOfTwoCheckpoints();
+    const before = await lastTensors(config);
+    const other = tinyConfig(folder, [
+      'model.n_registers=0',
+      'capi.num_clusters=24',
+      'model.encoder_kwargs.depth=2',
+    ]);
+    await expect(train(other)).rejects.toEqual(
+      coded(
+        'ERR_CAPI_CHECKPOINT_MISMATCH',
+        'unexpected: student.backbone.registers f32 [1, 4, 16]',
+        'unexpected: optimizer.v.backbone.registers',
+        'student.head.last_layer.weight_v: f32 [16, 16] in the checkpoint, f32 [24, 16] in this model',
+        'teacher.head.layer.bias: f32 [16] in the checkpoint, f32 [24] in this model',
+        'missing: student.backbone.encoder.blocks.1.residual2.fn.fc1.weight f32 [64, 16]',
+      ),
+    );
+    expect(await lastTensors(config)).toEqual(before);
+  });
+
+  test('a full disk while saving: the run ends with the reason, the old checkpoint stays', async () => {
+    const config = tinyConfig(folder, ['optim.total_iters=4', 'train.checkpointing.period=2']);
+    await train(tinyConfig(folder, ['optim.total_iters=4', 'train.checkpointing.period=2']), {
+      stop: () => true,
+    });
+    const before = await lastTensors(config);
+    const size = readFileSync((await lastCheckpoint(config)).tensorsPath).length;
+    const end = await trainInChild(folder, config, { fileLimit: Math.floor(size / 1024 / 2) });
+    expect(end).toMatchObject({ code: 1, stderr: '' });
+    expect(end.lines.at(-1)).toMatch(/^error ERR_CAPI_CHECKPOINT_WRITE Cannot save .*size limit.*untouched/);
+    expect(await lastTensors(config)).toEqual(before);
+    expect(readdirSync(checkpoints(config)).sort()).toEqual([
+      'latest',
+      'step_0000001.json',
+      'step_0000001.safetensors',
+    ]);
+    expect(await train(config)).toMatchObject({ finished: true, iteration: 4 });
+  });
+
+  test('a frozen teacher may have other heads and another predictor', async () => {
+    const teacher = tinyConfig(folder, [
+      `train.output_dir=${folder.path}/teacher`,
+      'capi.num_clusters=24',
+      'model.decoder_kwargs.depth=2',
+      'optim.total_iters=2',
+    ]);
+    await train(teacher);
+    const frozen = ['capi.target_source=frozen_teacher', `capi.teacher_weights=${folder.path}/teacher`];
+    const config = tinyConfig(folder, frozen);
+    await train(config);
+    const saved = async (of: Config, prefix: string) => {
+      const name = `${prefix}backbone.encoder.blocks.0.residual1.fn.q_proj.weight`;
+      const { tensors } = await lastCheckpoint(of);
+      return Buffer.from(tensors.find((tensor) => tensor.name === name)?.data ?? []).toString('base64');
+    };
+    expect(await saved(config, 'frozen_teacher.')).toBe(await saved(teacher, 'student_ema.'));
+    expect(await saved(config, 'student.')).not.toBe(await saved(teacher, 'student_ema.'));
+  });
+
+  test('a frozen teacher of another width is refused by the names of its tensors', async () => {
+    const output = `train.output_dir=${folder.path}/teacher`;
+    const wide = 'model.transformers_kwargs.embed_dim=32';
+    await train(tinyConfig(folder, [output, wide, 'optim.total_iters=2']));
+    const frozen = ['capi.target_source=frozen_teacher', `capi.teacher_weights=${folder.path}/teacher`];
+    await expect(train(tinyConfig(folder, frozen))).rejects.toEqual(
+      coded('ERR_CAPI_CHECKPOINT_MISMATCH', 'backbone.patch_embed.weight', 'q_proj.weight'),
+    );
+  });
+});
+
+function flipLastByte(path: string): void {
+  const bytes = readFileSync(path);
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+}
+
+test('two runs in one folder: the second is refused and the first goes on', async () => {
+  const config = tinyConfig(folder);
+  let second: Promise<unknown> | undefined;
+  const first = train(config, {
+    onStep() {
+      second ??= train(config).catch((error) => error);
+    },
+  });
+  expect(await first).toMatchObject({ finished: true });
+  expect(await second).toEqual(coded('ERR_CAPI_RUN_LOCKED', `process ${process.pid}`));
+});
+
+describe('gradients that are not finite', () => {
+  /** A checkpoint of iteration 2 in which one weight of the student is NaN. */
+  async function poisonedRun(): Promise<void> {
+    const config = tinyConfig(folder, ['optim.total_iters=2']);
+    await train(config);
+    const { state, tensors } = await lastCheckpoint(config);
+    const name = 'student.backbone.decoder.blocks.0.residual2.fn.fc1.weight';
+    const poisoned = tensors.map((entry) =>
+      entry.name === name ? { ...entry, data: poison(entry.data) } : entry,
+    );
+    await saveCheckpoint(checkpoints(config), { ...state, iteration: 2 }, poisoned, { keep: 1 });
+  }
+
+  function poison(data: Uint8Array): Uint8Array {
+    const values = new Float32Array(data.slice().buffer);
+    values[5] = Number.NaN;
+    return new Uint8Array(values.buffer);
+  }
+
+  test('skip the step, and three in a row end the run with the last good checkpoint named', async () => {
+    await poisonedRun();
+    const config = tinyConfig(folder, ['train.checkpointing.period=1']);
+    const before = await lastTensors(config);
+    const skipped: number[] = [];
+    const run = train(config, { onStep: (step) => step.skipped && skipped.push(step.iteration) });
+    await expect(run).rejects.toEqual(
+      coded('ERR_CAPI_NOT_FINITE', '3 steps in a row', 'checkpoints/step_0000002.json'),
+    );
+    expect(skipped).toEqual([3, 4, 5]);
+    expect(await lastTensors(config)).toEqual(before);
+  });
+
+  test('with nan_check_period=0 never end the run, which changes no weight', async () => {
+    await poisonedRun();
+    const config = tinyConfig(folder, ['train.nan_check_period=0', 'optim.total_iters=8']);
+    const before = (await lastTensors(config)).filter((tensor) => !tensor.startsWith('health'));
+    const { result, notes } = await trainAndListen(config);
+    expect(result).toMatchObject({ finished: true, iteration: 8, skippedSteps: 6 });
+    expect(notes.filter((note) => /iteration \d+: \d+ gradients are not finite/.test(note))).toHaveLength(6);
+    expect((await lastTensors(config)).filter((tensor) => !tensor.startsWith('health'))).toEqual(before);
+    const lines = readFileSync(join(config.train.output_dir, METRICS_FILE_NAME), 'utf8')
+      .trimEnd()
+      .split('\n');
+    expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ iteration: 7, capi_loss: null });
+  });
+
+  test('by a learning rate that is far too high end the run, which says what to lower', async () => {
+    const rates = ['optim.lr_schedule.base_value=1e30', 'optim.lr_schedule.warmup_iters=0'];
+    const config = tinyConfig(folder, [...rates, 'optim.total_iters=50']);
+    await expect(train(config)).rejects.toEqual(
+      coded('ERR_CAPI_NOT_FINITE', 'no checkpoint yet', 'lr_schedule.base_value'),
+    );
+  });
+});
