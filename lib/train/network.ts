@@ -32,7 +32,8 @@ export function network(config: Config): Network {
     predictorDepth: model.predictor === 'fused' ? 0 : predictor.depth,
     predictor: model.predictor,
     registers: model.n_registers,
-    registerCoordinates: model.register_coordinates,
+    // Without rotary encoding nothing reads coordinates, and any number of registers will do.
+    registerCoordinates: model.position.startsWith('rope') ? model.register_coordinates : 'zeros',
     scaleRegistersToVisible: model.scale_reg_to_visible,
     position: model.position,
     ropeFrequencies: [encoder.maxFreq, encoder.minFreq],
