@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# prebuilds/linux-x64/capi-vit.node, for a release. Run it as `npm run prebuild:native`: it needs npm's node-gyp, and Python.
+# It deletes build/, as node-gyp does.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# node-gyp would download Node's headers. CMake takes them from npm packages, so empty settings will do.
+settings=$PWD/build-gyp/node
+mkdir -p "$settings/include/node"
+echo '{}' >"$settings/include/node/common.gypi"
+echo "{'target_defaults': {}, 'variables': {}}" >"$settings/include/node/config.gypi"
+
+npm_config_nodedir=$settings prebuildify --napi --strip -t "$(node -p process.versions.node)"
