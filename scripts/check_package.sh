@@ -15,7 +15,7 @@ mkdir "$work/source"
 git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$work/source"
 ln -s "$repository/node_modules" "$work/source/node_modules"
 cd "$work/source"
-npm run --silent prebuild:native >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
+CAPI_WARNINGS_AS_ERRORS=ON npm run --silent prebuild:native >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
 ls prebuilds/linux-x64/*.node
 
 step "tarball"

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Runs what README.md tells people to run: the lines of its ```sh blocks in order, and its ```ts blocks. `npm test` is left
-# to the caller, who wants its results.
+# to the caller, who wants its results. Pictures must exist.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+grep -oE '!\[[^]]*\]\([^)]+\)' README.md | sed -E 's/.*\((.*)\)/\1/' | while IFS= read -r picture; do
+  [ -f "$picture" ] || { echo "README.md shows $picture, which does not exist"; exit 1; }
+done
+
 work=$(mktemp -d -p . .readme-XXXXXX) # inside, where `capi-vit` names this package
 trap 'rm -rf "$work"' EXIT
 
