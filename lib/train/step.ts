@@ -1,5 +1,6 @@
 /** The front door: one optimisation step of CAPI, in the order the data flows. METHOD section 7. */
 import { ops } from '../tensor/ops.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { TrainingRun } from './training_run.js';
 
 /**
@@ -14,27 +15,41 @@ export function trainStep(run: TrainingRun, iteration: number): void {
   update(run, iteration);
 }
 
-/** From patches and masks to the gradients of every parameter. */
+/** From patches and masks to the gradients of every parameter: four stages, which a benchmark times one by one. */
 export function computeGradients(run: TrainingRun): void {
-  const { batch, teacher, clustering, targets, backbone, head, results, config } = run;
+  teacherForward(run);
+  assignTargets(run);
+  studentForward(run);
+  studentBackward(run);
+}
 
-  // The teacher sees every patch. Its backbone is an EMA of the student's; only its head learns.
-  teacher?.forward(batch.patches);
-  const features = teacher?.features ?? batch.patches; // [B·N, D]
+/** The teacher sees every patch. Its backbone is an EMA of the student's; only its head learns. */
+export function teacherForward(run: TrainingRun): void {
+  run.teacher?.forward(run.batch.patches);
   ops.positionalCollapse({
-    features,
+    features: clusteredFeatures(run),
     positions: run.network.clustering.positions,
     registers: 0,
-    result: results.collapse,
+    result: run.results.collapse,
   });
+}
 
-  // Assignments, the clustering loss and its gradient, the targets [B·P, K] of the predicted positions.
-  clustering.run(features, batch.predict, targets, run.assigningWeights());
+/** Assignments, the clustering loss and its gradient, the targets [B·P, K] of the predicted positions. */
+export function assignTargets(run: TrainingRun): void {
+  const { batch, clustering, targets, results } = run;
+  clustering.run(clusteredFeatures(run), batch.predict, targets, run.assigningWeights());
   ops.targetStatistics({ targets, entropy: results.targetEntropy, mass: results.mass });
+}
 
-  // The student encodes the visible patches and answers for the predicted positions.
-  backbone.forward(run.studentInput);
-  head.forward(backbone.predictions); // [B·P, K]
+/** The student encodes the visible patches and answers for the predicted positions. */
+export function studentForward(run: TrainingRun): void {
+  run.backbone.forward(run.studentInput);
+  run.head.forward(run.backbone.predictions); // [B·P, K]
+}
+
+/** The student's loss, and from it the gradients of everything but the clustering head. */
+export function studentBackward(run: TrainingRun): void {
+  const { backbone, head, targets, results, config } = run;
   const gradLogits = head.logits;
   ops.softCrossEntropy({
     logits: head.logits,
@@ -43,9 +58,13 @@ export function computeGradients(run: TrainingRun): void {
     loss: results.capiLoss,
     gradLogits,
   });
-
   head.backward(backbone.predictions, run.gradPredictions);
   backbone.backward(run.studentInput, run.gradPredictions);
+}
+
+/** [B·N, D] */
+function clusteredFeatures({ teacher, batch }: TrainingRun): Tensor {
+  return teacher?.features ?? batch.patches;
 }
 
 /** Averages over ranks, then optimizer, EMA and clustering optimizer; non-finite gradients skip all three. */
