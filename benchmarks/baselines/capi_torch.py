@@ -49,6 +49,7 @@ class Shape:
 SHAPES = {
     "tiny": Shape(192, 6, 3, 3, 4, 32, 4, 1024, 128),
     "vit_s": Shape(384, 12, 6, 6, 14, 224, 16, 4096, 16),
+    "trial": Shape(32, 2, 1, 2, 4, 32, 4, 64, 4),  # to try the harness with
 }
 
 

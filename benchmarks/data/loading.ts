@@ -1,37 +1,102 @@
 /**
- * Images per second from storage to batches, by stage: reading and decoding, cropping, and the whole loader with 0, 1 and 2
- * workers. Data is made on the spot: small plain images (IDX, 32 × 32) and JPEG photographs of 500 × 375.
+ * Images a second from storage to batches, by stage: reading and decoding, cropping, and the whole loader with 0 and more
+ * workers. Data is made on the spot: small plain images (IDX, 28 × 28) and JPEG photographs of 500 × 375.
  */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import sharp from 'sharp';
 import { decodeImage } from '../../lib/data/decode.js';
 import { ImageLoader } from '../../lib/data/loader.js';
 import { openSource } from '../../lib/data/source.js';
 import { ops } from '../../lib/tensor/ops.js';
 import { idxFile, TemporaryFolder, testPixels } from '../../test/support/images.js';
+import type { Session } from '../harness/session.js';
+import { rates } from '../harness/spread.js';
+import { range, Table } from '../harness/table.js';
+import { takeTurns } from '../harness/turns.js';
 
-export interface LoaderRow {
+/** What is loaded, and how much of it makes one measurement. */
+interface Kind {
   readonly data: string;
-  readonly stage: string;
-  /** Median, least and most of the repetitions. */
-  readonly imagesPerSecond: readonly [median: number, least: number, most: number];
+  readonly address: string;
+  readonly size: number;
+  readonly batchSize: number;
+  readonly batches: number;
+  readonly box: readonly [height: number, width: number];
+  readonly crops: number;
+  /** Images to decode; 0 where storage holds plain pixels. */
+  readonly decodes: number;
 }
 
-const repetitions = 5;
+interface Stage {
+  readonly data: string;
+  readonly stage: string;
+  readonly images: number;
+  readonly run: () => void | Promise<void>;
+}
 
-export async function benchmarkLoader(): Promise<LoaderRow[]> {
+export async function benchmarkLoading(session: Session): Promise<void> {
+  session.print('\nData, images/s. Workers are threads beside this one.');
+  const table = new Table(
+    [
+      { title: 'data', width: 16 },
+      { title: 'stage', width: 32 },
+      { title: 'images/s', width: 24, align: 'right' },
+    ],
+    (line) => session.print(line),
+  );
+  const report = async (stage: Stage) => {
+    const imagesPerSecond = await measure(stage, session.settings.quick);
+    const { data, stage: name, images } = stage;
+    table.row([data, name, range(imagesPerSecond)]);
+    session.record('data', { data, stage: name, images, imagesPerSecond });
+  };
   using folder = new TemporaryFolder();
-  const small = writeSmallImages(folder);
-  const photographs = await writePhotographs(folder);
-  return [
-    await crops('32 × 32 plain', 27, 28, 32, 2000),
-    ...(await loaders('32 × 32 plain', `idx://${small}?pad=2`, 128, 32, 20)),
-    await decodes('500 × 375 JPEG', photographs, 40),
-    await crops('500 × 375 JPEG', 300, 400, 224, 100),
-    ...(await loaders('500 × 375 JPEG', photographs, 16, 224, 4)),
-  ];
+  for (const kind of await kinds(folder, session.settings.quick)) {
+    if (!session.wanted(`data ${kind.data}`)) continue;
+    for (const stage of [...decodeStages(kind), cropStage(kind)]) await report(stage);
+    for (let workers = 0; workers <= session.settings.threads; workers++) {
+      await using loader = openLoader(kind, workers);
+      await report(loaderStage(kind, loader, workers));
+    }
+  }
+}
+
+async function measure({ images, run }: Stage, quick: boolean) {
+  const seconds = async (): Promise<number> => {
+    const begin = performance.now();
+    await run();
+    return (performance.now() - begin) / 1e3;
+  };
+  const [times = []] = await takeTurns([{ name: 'ours', seconds }], {
+    rounds: quick ? 2 : 7,
+    budgetSeconds: 20,
+  });
+  return rates(times, images);
+}
+
+async function kinds(folder: TemporaryFolder, quick: boolean): Promise<Kind[]> {
+  const part = (count: number) => (quick ? 1 : count);
+  const plain: Kind = {
+    data: '28 × 28 plain',
+    address: `idx://${writeSmallImages(folder)}?pad=2`,
+    size: 32,
+    batchSize: 128,
+    batches: part(20),
+    box: [27, 28],
+    crops: part(2000),
+    decodes: 0,
+  };
+  const photographs: Kind = {
+    data: '500 × 375 JPEG',
+    address: await writePhotographs(folder),
+    size: 224,
+    batchSize: 16,
+    batches: part(4),
+    box: [300, 400],
+    crops: part(100),
+    decodes: part(40),
+  };
+  return [plain, photographs];
 }
 
 function writeSmallImages(folder: TemporaryFolder): string {
@@ -54,82 +119,36 @@ async function writePhotographs(folder: TemporaryFolder): Promise<string> {
   return join(folder.path, 'photographs');
 }
 
-async function crops(
-  data: string,
-  boxHeight: number,
-  boxWidth: number,
-  size: number,
-  count: number,
-): Promise<LoaderRow> {
+function decodeStages({ data, address, decodes: images }: Kind): Stage[] {
+  if (images === 0) return [];
+  const source = openSource(address);
+  const run = async () => {
+    for (let i = 0; i < images; i++) {
+      const index = i % source.length;
+      await decodeImage(await source.read(index), source.describe(index));
+    }
+  };
+  return [{ data, stage: 'read and decode, one at a time', images, run }];
+}
+
+function cropStage({ data, box: [boxHeight, boxWidth], size, crops: images }: Kind): Stage {
   const [height, width] = [boxHeight + 5, boxWidth + 4];
   const image = testPixels(height, width);
   const out = new Uint8Array(size * size * 3);
   const options = { image, height, width, top: 2, left: 1, boxHeight, boxWidth, out };
-  return row(data, `crop ${boxHeight} × ${boxWidth} → ${size}`, count, () => {
-    for (let i = 0; i < count; i++) ops.resizeCrop({ ...options, outHeight: size, outWidth: size });
-  });
+  const run = () => {
+    for (let i = 0; i < images; i++) ops.resizeCrop({ ...options, outHeight: size, outWidth: size });
+  };
+  return { data, stage: `crop ${boxHeight} × ${boxWidth} → ${size}`, images, run };
 }
 
-async function decodes(data: string, path: string, count: number): Promise<LoaderRow> {
-  const source = openSource(path);
-  return row(data, 'read and decode, one at a time', count, async () => {
-    for (let i = 0; i < count; i++) {
-      const index = i % source.length;
-      await decodeImage(await source.read(index), source.describe(index));
-    }
-  });
+function openLoader({ address, batchSize, size }: Kind, workers: number): ImageLoader {
+  return new ImageLoader({ source: openSource(address), batchSize, imageSize: size, seed: 0, workers });
 }
 
-async function loaders(
-  data: string,
-  address: string,
-  batchSize: number,
-  imageSize: number,
-  count: number,
-): Promise<LoaderRow[]> {
-  const rows: LoaderRow[] = [];
-  for (const workers of [0, 1, 2]) {
-    await using loader = new ImageLoader({
-      source: openSource(address),
-      batchSize,
-      imageSize,
-      seed: 0,
-      workers,
-    });
-    rows.push(
-      await row(data, `loader, ${workers} workers`, count * batchSize, async () => {
-        for (let i = 0; i < count; i++) await loader.next();
-      }),
-    );
-  }
-  return rows;
-}
-
-async function row(
-  data: string,
-  stage: string,
-  images: number,
-  run: () => void | Promise<void>,
-): Promise<LoaderRow> {
-  await run();
-  const rates: number[] = [];
-  for (let i = 0; i < repetitions; i++) {
-    const begin = performance.now();
-    await run();
-    rates.push((images / (performance.now() - begin)) * 1000);
-  }
-  rates.sort((a, b) => a - b);
-  const at = (i: number) => rates[i] ?? Number.NaN;
-  return { data, stage, imagesPerSecond: [at(Math.floor(repetitions / 2)), at(0), at(repetitions - 1)] };
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const rows = await benchmarkLoader();
-  for (const { data, stage, imagesPerSecond } of rows) {
-    const [median, least, most] = imagesPerSecond.map((rate) => Math.round(rate));
-    console.log(`${data.padEnd(16)} ${stage.padEnd(32)} ${median} images/s (${least} to ${most})`);
-  }
-  const json = process.argv.indexOf('--json');
-  if (json > 0 && process.argv[json + 1])
-    writeFileSync(process.argv[json + 1] ?? '', JSON.stringify(rows, null, 2));
+function loaderStage({ data, batchSize, batches }: Kind, loader: ImageLoader, workers: number): Stage {
+  const run = async () => {
+    for (let i = 0; i < batches; i++) await loader.next();
+  };
+  return { data, stage: `loader, ${workers} workers`, images: batches * batchSize, run };
 }

@@ -1,0 +1,65 @@
+/** One run of the program: what was asked for, what the machine can do, and where results go. */
+import { appendFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type MachineInfo, machineInfo } from './machine.js';
+import { measurePeaks, type Peaks } from './peaks.js';
+
+export interface Settings {
+  /** A Python with torch: compare with it. */
+  readonly torch?: string | undefined;
+  readonly threads: number;
+  /** Smallest sizes and fewest rounds: does it run? Its times mean nothing. */
+  readonly quick: boolean;
+  /** Words that a case's label must all contain. */
+  readonly only: readonly string[];
+  /** Result file, or a folder that gets one named by device and date. */
+  readonly json?: string | undefined;
+}
+
+export class Session {
+  readonly settings: Settings;
+  readonly machine: MachineInfo;
+  readonly peaks: Peaks;
+  readonly jsonPath: string | undefined;
+
+  private constructor(settings: Settings, machine: MachineInfo, peaks: Peaks) {
+    this.settings = settings;
+    this.machine = machine;
+    this.peaks = peaks;
+    this.jsonPath = settings.json === undefined ? undefined : resultPath(settings.json, machine);
+    if (this.jsonPath !== undefined) {
+      mkdirSync(dirname(this.jsonPath), { recursive: true });
+      writeFileSync(this.jsonPath, '');
+    }
+    this.#write({ kind: 'machine', ...machine, peaks, quick: settings.quick });
+  }
+
+  static async open(settings: Settings): Promise<Session> {
+    const peaks = await measurePeaks(settings);
+    return new Session(settings, machineInfo(settings.torch), peaks);
+  }
+
+  wanted(label: string): boolean {
+    return this.settings.only.every((word) => label.includes(word));
+  }
+
+  print(line: string): void {
+    console.log(line);
+  }
+
+  /** One line of the result file, at once: an interrupted run keeps what it measured. */
+  record(suite: string, row: object): void {
+    this.#write({ kind: 'row', suite, ...row });
+  }
+
+  #write(line: object): void {
+    if (this.jsonPath !== undefined) appendFileSync(this.jsonPath, `${JSON.stringify(line)}\n`);
+  }
+}
+
+function resultPath(json: string, { device, date }: MachineInfo): string {
+  const folder = json.endsWith('/') || (existsSync(json) && statSync(json).isDirectory());
+  if (!folder) return json;
+  const words = `${device.cpu} ${device.isa} ${device.threads}t`.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
+  return join(json, `${words}-${date.slice(0, 10)}.jsonl`);
+}

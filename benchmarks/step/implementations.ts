@@ -1,0 +1,93 @@
+/** The processes that make training steps: ours, and PyTorch's eager and compiled. */
+import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../../lib/native/package_root.js';
+import type { ComputeDtype } from '../../lib/tensor/dtype.js';
+import type { Plan } from '../../lib/train/plan.js';
+import { type Answer, Child, secondsOf } from '../harness/child.js';
+import type { Contestant } from '../harness/turns.js';
+import type { SizeName } from './sizes.js';
+
+/** Steps before a process says that it is ready; in step.py too. */
+export const warmUpSteps = 2;
+
+export interface StepCase {
+  readonly size: SizeName;
+  readonly dtype: ComputeDtype;
+  readonly threads: number;
+}
+
+export interface StepMemory {
+  /** Growth of the process from before the model was made to the peak of steps after the second. */
+  readonly peakBytes: number;
+  /** Ours: what the plan said, what tensors and kernels' scratch take. */
+  readonly plannedBytes?: number | undefined;
+  readonly tensorBytes?: number | undefined;
+  readonly scratchBytes?: number | undefined;
+}
+
+export class Implementation implements Contestant, Disposable {
+  readonly name: string;
+  readonly about: Answer;
+  readonly child: Child;
+  #last: Answer = {};
+
+  private constructor(name: string, child: Child, about: Answer) {
+    this.name = name;
+    this.child = child;
+    this.about = about;
+  }
+
+  static async ours({ size, dtype, threads }: StepCase): Promise<Implementation> {
+    const worker = fileURLToPath(new URL('./worker.ts', import.meta.url));
+    const args = ['--import', 'tsx', worker, size, dtype, String(threads)];
+    return Implementation.#start('ours', process.execPath, args);
+  }
+
+  static async torch(
+    python: string,
+    { size, dtype, threads }: StepCase,
+    { mode, allocator }: { readonly mode: 'eager' | 'compile'; readonly allocator: 'tuned' | 'default' },
+  ): Promise<Implementation> {
+    const type = { f32: 'float32', bf16: 'bfloat16' }[dtype];
+    const script = `${packageRoot()}/benchmarks/baselines/step.py`;
+    const options = { size, dtype: type, mode, allocator, threads };
+    const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
+    const note = allocator === 'default' ? ', default allocator' : '';
+    return Implementation.#start(`PyTorch ${mode} ${dtype}${note}`, python, [script, '--serve', ...args]);
+  }
+
+  static async #start(name: string, command: string, args: readonly string[]): Promise<Implementation> {
+    const { child, about } = await Child.start(command, args);
+    return new Implementation(name, child, about);
+  }
+
+  /** Of ours: images a step, arithmetic of an image. */
+  get images(): number {
+    return Number(this.about.images);
+  }
+
+  get flopsPerImage(): Plan['flopsPerImage'] {
+    return this.about.flopsPerImage as Plan['flopsPerImage'];
+  }
+
+  readonly seconds = async (): Promise<number> => {
+    this.#last = await this.child.ask('run 1');
+    return secondsOf(this.#last)[0] ?? Number.NaN;
+  };
+
+  /** As of the last step. */
+  get memory(): StepMemory {
+    const last = this.#last;
+    const bytes = (value: unknown) => (value === undefined ? undefined : Number(value));
+    return {
+      peakBytes: Number(last.peak_rss_bytes) - Number(last.rss_before_model_bytes),
+      plannedBytes: bytes(this.about.plannedBytes),
+      tensorBytes: bytes(last.tensor_bytes),
+      scratchBytes: bytes(last.scratch_bytes),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.child[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * Our training step as a process of its own, answering as benchmarks/baselines/step.py does, so that both are measured the
+ * same way: worker.ts <size> <f32|bf16> <threads>, then lines on stdin.
+ *
+ *   run N      N steps: seconds of each, memory of the process
+ *   stages N   N steps with a wait after every stage: seconds of each stage
+ *   quit
+ */
+import { createInterface } from 'node:readline';
+import { addon } from '../../lib/native/addon.js';
+import { planTraining } from '../../lib/train/plan.js';
+import {
+  assignTargets,
+  studentBackward,
+  studentForward,
+  teacherForward,
+  trainStep,
+  update,
+} from '../../lib/train/step.js';
+import { TrainingRun } from '../../lib/train/training_run.js';
+import { processMemory, resetPeak } from '../harness/process_memory.js';
+import { warmUpSteps } from './implementations.js';
+import { RandomBatches } from './random_batches.js';
+import { type SizeName, sizeConfig } from './sizes.js';
+
+const stages = [
+  ['patches and masks', (run: TrainingRun) => run.batch.prepare()],
+  ['teacher', teacherForward],
+  ['clustering', assignTargets],
+  ['student forward', studentForward],
+  ['student backward', studentBackward],
+  ['update', update],
+] as const;
+
+export type StageName = (typeof stages)[number][0];
+
+export interface StageTimes {
+  readonly name: StageName;
+  readonly seconds: number[];
+}
+
+class Stepper {
+  readonly #run: TrainingRun;
+  readonly #batches: RandomBatches;
+  #iteration = 0;
+
+  constructor(run: TrainingRun) {
+    this.#run = run;
+    this.#batches = new RandomBatches(run.network.images, run.config.data.images_size);
+  }
+
+  /** Seconds of each of `count` steps as the trainer makes them: upload, compute, read the losses. */
+  async run(count: number): Promise<number[]> {
+    const seconds: number[] = [];
+    for (let i = 0; i < count; i++) seconds.push(await this.#step());
+    return seconds;
+  }
+
+  /** Seconds of each stage in `count` steps with a wait after every stage. */
+  async stages(count: number): Promise<StageTimes[]> {
+    const times = stages.map(([name]): StageTimes => ({ name, seconds: [] }));
+    for (let i = 0; i < count; i++) {
+      this.#run.batch.upload(this.#batches.next());
+      this.#run.drawDropPath(this.#iteration);
+      await addon.synchronize();
+      for (const [stage, [, enqueue]] of stages.entries()) {
+        const begin = performance.now();
+        enqueue(this.#run, this.#iteration);
+        await addon.synchronize();
+        times[stage]?.seconds.push((performance.now() - begin) / 1e3);
+      }
+      this.#iteration++;
+    }
+    return times;
+  }
+
+  async #step(): Promise<number> {
+    const batch = this.#batches.next();
+    const { capiLoss, clusteringLoss } = this.#run.results;
+    const begin = performance.now();
+    this.#run.batch.upload(batch);
+    trainStep(this.#run, this.#iteration++);
+    await clusteringLoss.read();
+    await capiLoss.read();
+    await addon.synchronize();
+    return (performance.now() - begin) / 1e3;
+  }
+}
+
+async function main([size, dtype, threads]: readonly string[]): Promise<void> {
+  addon.setThreads(Number(threads));
+  const rssBefore = processMemory('VmRSS');
+  const config = sizeConfig(size as SizeName, dtype === 'bf16' ? 'bf16' : 'f32');
+  const { images, flopsPerImage, memory } = planTraining(config);
+  using run = new TrainingRun(config);
+  run.start();
+  const stepper = new Stepper(run);
+  await stepper.run(warmUpSteps);
+  resetPeak();
+  answer({ ready: true, images, flopsPerImage, plannedBytes: memory.peak });
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [command, count] = line.split(' ');
+    if (command === 'quit') return;
+    if (command === 'stages') answer({ stages: await stepper.stages(Number(count)) });
+    else answer({ seconds: await stepper.run(Number(count)), ...memoryNow(rssBefore) });
+  }
+}
+
+/** Resident memory as step.py reports it, and our own account of it. */
+function memoryNow(rssBefore: number): object {
+  const { liveBytes, scratchBytes } = addon.stats();
+  return {
+    peak_rss_bytes: processMemory('VmHWM'),
+    rss_bytes: processMemory('VmRSS'),
+    rss_before_model_bytes: rssBefore,
+    tensor_bytes: liveBytes,
+    scratch_bytes: scratchBytes,
+  };
+}
+
+function answer(data: object): void {
+  console.log(JSON.stringify(data));
+}
+
+await main(process.argv.slice(2));
