@@ -21,11 +21,12 @@ ls prebuilds/linux-x64/*.node
 step "tarball"
 npm pack --silent --pack-destination "$work" >"$work/pack.log" 2>&1 || { tail -n 30 "$work/pack.log"; exit 1; }
 tarball=$(ls "$work"/capi-vit-*.tgz)
+tar --list --file "$tarball" >"$work/contents"
 for file in dist/index.js dist/index.cjs dist/index.d.ts dist/index.d.cts dist/cli.js dist/loader_worker.js \
   prebuilds/linux-x64/capi-vit.node native/addon/addon.cpp CMakeLists.txt binding.gyp configs/tiny.yaml LICENSE; do
-  tar --list --file "$tarball" | grep -qx "package/$file" || { echo "missing from the tarball: $file"; exit 1; }
+  grep -qx "package/$file" "$work/contents" || { echo "missing from the tarball: $file"; exit 1; }
 done
-if tar --list --file "$tarball" | grep -E '^package/(test|benchmarks|docs|\.ci|node_modules|build)'; then
+if grep -E '^package/(test|benchmarks|docs|\.ci|node_modules|build)' "$work/contents"; then
   echo "these should not be in the tarball"
   exit 1
 fi

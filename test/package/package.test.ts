@@ -11,6 +11,15 @@ test('the lock file names no registry host', () => {
   expect(read('package-lock.json')).not.toContain('"resolved"');
 });
 
+test('the lock file holds the packages of every platform, without which `npm ci` refuses it', () => {
+  const { packages } = JSON.parse(read('package-lock.json'));
+  const names = Object.values<{ optionalDependencies?: object }>(packages).flatMap((entry) =>
+    Object.keys(entry.optionalDependencies ?? {}),
+  );
+  const locked = Object.keys(packages);
+  expect(names.filter((name) => !locked.some((path) => path.endsWith(`node_modules/${name}`)))).toEqual([]);
+});
+
 test('what building from the published sources needs is a dependency of users', () => {
   const used = [...read('CMakeLists.txt').matchAll(/foreach\(package ([^)]+)\)/g)].flatMap(([, names = '']) =>
     names.split(' '),
