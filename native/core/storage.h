@@ -18,6 +18,8 @@ class Storage {
 
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+  // What the system gave: whole pages.
+  size_t mapped() const { return mapped_; }
   Backend backend() const { return Backend::kCpu; }
 
   static size_t live_bytes();

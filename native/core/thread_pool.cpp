@@ -25,6 +25,8 @@ struct Scratch {
     }
     return storage->data();
   }
+
+  size_t mapped() const { return storage ? storage->mapped() : 0; }
 };
 
 // Idle workers spin this many times before they sleep: about 20 us, the gap between two ops of a
@@ -58,6 +60,7 @@ class ThreadPool {
     stop();
     count_ = count;
     scratch_.resize(static_cast<size_t>(count));
+    leveled_scratch_ = 0;
   }
 
   void run(int64_t tasks, void (*body)(void*, int64_t, int), void* context) {
@@ -71,6 +74,7 @@ class ThreadPool {
       inside_ = true;
       for (int64_t task = 0; task < tasks; ++task) body(context, task, 0);
       inside_ = false;
+      level_scratch();
       return;
     }
     if (workers_.empty()) start();
@@ -88,16 +92,20 @@ class ThreadPool {
     // Close the job: a worker that has not joined yet is not waited for.
     job_.fetch_and(~kOpen, std::memory_order_acq_rel);
     while (job_.load(std::memory_order_acquire) != 0) pause();
+    level_scratch();
   }
 
   void* scratch(int worker, size_t bytes) {
+    size_t largest = largest_scratch_.load(std::memory_order_relaxed);
+    while (bytes > largest && !largest_scratch_.compare_exchange_weak(largest, bytes)) {
+    }
     return scratch_[static_cast<size_t>(worker)].reserve(bytes);
   }
 
   size_t scratch_bytes() {
     std::lock_guard<std::mutex> running(run_mutex_);
     size_t total = 0;
-    for (const Scratch& s : scratch_) total += s.storage ? s.storage->bytes() : 0;
+    for (const Scratch& s : scratch_) total += s.mapped();
     return total;
   }
 
@@ -144,6 +152,15 @@ class ThreadPool {
     }
   }
 
+  // Which worker takes which task is chance: each gets what one of them needed, so that the same
+  // ops later allocate nothing. Pages that are never touched cost nothing.
+  void level_scratch() {
+    const size_t largest = largest_scratch_.load(std::memory_order_relaxed);
+    if (largest == leveled_scratch_) return;
+    for (Scratch& s : scratch_) s.reserve(largest);
+    leveled_scratch_ = largest;
+  }
+
   void work(int worker) {
     inside_ = true;
     worker_ = worker;
@@ -161,6 +178,8 @@ class ThreadPool {
   std::atomic<int> count_{1};
   std::vector<std::thread> workers_;
   std::vector<Scratch> scratch_;
+  std::atomic<size_t> largest_scratch_{0};
+  size_t leveled_scratch_ = 0;
   std::mutex run_mutex_;
 
   std::mutex sleep_mutex_;
@@ -186,6 +205,20 @@ ThreadPool& pool() {
 
 std::atomic<size_t> op_scratch_bytes{0};
 
+// Of one stream's thread, counted while the thread lives.
+struct OpScratch {
+  Scratch scratch;
+
+  void* reserve(size_t bytes) {
+    const size_t before = scratch.mapped();
+    void* data = scratch.reserve(bytes);
+    op_scratch_bytes += scratch.mapped() - before;
+    return data;
+  }
+
+  ~OpScratch() { op_scratch_bytes -= scratch.mapped(); }
+};
+
 }  // namespace
 
 int thread_count() { return pool().count(); }
@@ -198,11 +231,8 @@ void run_tasks(int64_t tasks, void (*body)(void*, int64_t, int), void* context) 
 void* worker_scratch(int worker, size_t bytes) { return pool().scratch(worker, bytes); }
 
 void* op_scratch(size_t bytes) {
-  static thread_local Scratch scratch;
-  const size_t before = scratch.storage ? scratch.storage->bytes() : 0;
-  void* data = scratch.reserve(bytes);
-  op_scratch_bytes += scratch.storage->bytes() - before;
-  return data;
+  static thread_local OpScratch scratch;
+  return scratch.reserve(bytes);
 }
 
 size_t scratch_bytes() { return pool().scratch_bytes() + op_scratch_bytes.load(); }
