@@ -7,16 +7,13 @@
 
 namespace capi::addon {
 
-namespace {
-
 std::string describe(const Napi::Value& value) {
   if (value.IsUndefined()) return "undefined";
   if (value.IsNull()) return "null";
   if (value.IsObject()) return "an object";
+  if (value.IsSymbol()) return "a symbol";  // has no conversion to a string
   return value.ToString().Utf8Value();
 }
-
-}  // namespace
 
 Args::Args(const Napi::CallbackInfo& info, const char* op) : env_(info.Env()), op_(op) {
   if (!info[0].IsObject()) {

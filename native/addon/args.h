@@ -17,6 +17,9 @@
 
 namespace capi::addon {
 
+// How messages call a value that was received.
+std::string describe(const Napi::Value& value);
+
 class Args {
  public:
   Args(const Napi::CallbackInfo& info, const char* op);

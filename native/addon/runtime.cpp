@@ -1,5 +1,8 @@
 #include "addon/runtime.h"
 
+#include <cmath>
+
+#include "addon/args.h"
 #include "addon/handles.h"
 #include "core/cpu_isa.h"
 #include "core/storage.h"
@@ -48,7 +51,12 @@ Napi::Value synchronize(const Napi::CallbackInfo& info) {
 Napi::Value set_threads(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
     const double count = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
-    set_thread_count(count >= 1 && count <= 1024 ? static_cast<int>(count) : -1);
+    if (!(count >= 1 && count <= 1024) || count != std::floor(count)) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "[threads] Expected a thread count in [1, 1024] but received " + describe(info[0]));
+    }
+    set_thread_count(static_cast<int>(count));
     return info.Env().Undefined();
   });
 }
