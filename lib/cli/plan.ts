@@ -19,6 +19,7 @@ export async function planCommand(path: string, overrides: readonly string[], op
       ['parameters', ''],
       ['  encoder', count(parameters.encoder)],
       ['  predictor', count(parameters.predictor)],
+      ['  patch embedding, registers, mask token', count(parameters.tokens)],
       ['  student head', count(parameters.studentHead)],
       ['  clustering head', count(parameters.clusteringHead)],
       [`memory, ${images} images a step`, ''],

@@ -7,10 +7,12 @@ import { TrainingRun } from './training_run.js';
 
 export interface Plan {
   readonly parameters: {
-    /** Patch embedding, registers, encoder blocks. */
+    /** Its blocks. */
     readonly encoder: number;
-    /** Mask token and predictor blocks. */
+    /** Its blocks. */
     readonly predictor: number;
+    /** Patch embedding, registers, mask token, learned positions. */
+    readonly tokens: number;
     readonly studentHead: number;
     readonly clusteringHead: number;
   };
