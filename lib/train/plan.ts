@@ -53,8 +53,9 @@ export function planTraining(config: Config): Plan {
   };
   return {
     parameters: {
-      encoder: layout.count(isEncoderParameter),
-      predictor: layout.count((name) => name.startsWith('backbone.') && !isEncoderParameter(name)),
+      encoder: layout.count((name) => name.startsWith('backbone.encoder.blocks.')),
+      predictor: layout.count((name) => name.startsWith('backbone.decoder.blocks.')),
+      tokens: layout.count((name) => name.startsWith('backbone.') && !name.includes('.blocks.')),
       studentHead: layout.count((name) => name.startsWith('head.')),
       clusteringHead: clusteringLayout.count(),
     },
