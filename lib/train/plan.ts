@@ -1,6 +1,5 @@
 /** What a run will need, before it starts: parameters, memory by lifetime, arithmetic an image. */
 import type { Config } from '../config/schema.js';
-import { isEncoderParameter } from '../model/backbone_layout.js';
 import { type ModelConfig, mlpRatio, numPositions, patchValues } from '../model/model_config.js';
 import type { Network } from './network.js';
 import { TrainingRun } from './training_run.js';
