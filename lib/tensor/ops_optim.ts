@@ -36,7 +36,7 @@ export interface OptimOps {
 
   /**
    * The number of infinite or NaN elements of `x`.
-   * @param options.x f32 | bf16
+   * @param options.x f32 | bf16 | f64
    * @param options.count i32 [1, 1]
    * @param options.accumulate add to count (default false)
    */

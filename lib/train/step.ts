@@ -67,13 +67,15 @@ function clusteredFeatures({ teacher, batch }: TrainingRun): Tensor {
   return teacher?.features ?? batch.patches;
 }
 
-/** Averages over ranks, then optimizer, EMA and clustering optimizer; non-finite gradients skip all three. */
+/** Averages over ranks, then optimizer, EMA and clustering optimizer; a non-finite loss or gradient skips all three. */
 export function update(run: TrainingRun, iteration: number): void {
   const { gradients, clusteringGradients, communicator, schedules, results } = run;
   communicator.allReduceMean(gradients.flat);
   communicator.allReduceMean(clusteringGradients.flat);
-  ops.countNonfinite({ x: gradients.flat, count: results.nonfinite, accumulate: false });
-  ops.countNonfinite({ x: clusteringGradients.flat, count: results.nonfinite, accumulate: true });
+  ops.zero({ x: results.nonfinite });
+  for (const x of [results.capiLoss, results.clusteringLoss, gradients.flat, clusteringGradients.flat]) {
+    ops.countNonfinite({ x, count: results.nonfinite, accumulate: true });
+  }
 
   const learningRate = schedules.learningRate.at(iteration);
   run.optimizer.step({ learningRate, momentum: schedules.momentum.at(iteration) }, results.nonfinite);

@@ -37,7 +37,7 @@ export interface StepReport {
   readonly capiLoss: number;
   readonly clusteringLoss: number;
   readonly targetEntropy: number;
-  /** The gradients were not finite, so nothing was updated. */
+  /** A loss or a gradient was not finite, so nothing was updated. */
   readonly skipped: boolean;
   /** On logged steps. */
   readonly health?: Health | undefined;
@@ -68,7 +68,7 @@ export interface TrainOptions extends TrainListener {
   readonly stop?: () => boolean;
 }
 
-/** Steps in a row with non-finite gradients that end a run. */
+/** Steps in a row with non-finite losses or gradients that end a run. */
 const mostSkipped = 3;
 
 /** f64 [K] in a checkpoint: PrototypeUse.mass, so that a resumed run logs what an uninterrupted one would. */
@@ -282,18 +282,18 @@ class Trainer {
     this.#guard(skipped, nonfinite);
   }
 
-  /** A step with non-finite gradients changed nothing; several in a row will not heal. */
+  /** A step with a non-finite loss or gradient changed nothing; several in a row will not heal. */
   #guard(skipped: boolean, nonfinite: number): void {
     this.#skippedInARow = skipped ? this.#skippedInARow + 1 : 0;
     if (!skipped) return;
     this.#skippedSteps += 1;
     this.#options.onNote?.(
-      `iteration ${this.#iteration - 1}: ${nonfinite} gradients are not finite; the step was skipped`,
+      `iteration ${this.#iteration - 1}: ${nonfinite} losses and gradients are not finite; the step was skipped`,
     );
     if (this.#skippedInARow < mostSkipped || this.#run.config.train.nan_check_period === 0) return;
     throw new CapiError(
       'ERR_CAPI_NOT_FINITE',
-      `${mostSkipped} steps in a row had non-finite gradients, the last at iteration ${this.#iteration - 1}. ` +
+      `${mostSkipped} steps in a row had non-finite losses or gradients, the last at iteration ${this.#iteration - 1}. ` +
         (this.#lastCheckpoint
           ? `The last good checkpoint is ${this.#lastCheckpoint}; continue from it with a lower optim.lr_schedule.base_value.`
           : 'There is no checkpoint yet; start again with a lower optim.lr_schedule.base_value.'),

@@ -31,7 +31,7 @@ export interface StepResults {
   /** f64 [1, 1] */
   readonly capiLoss: Tensor;
   readonly clusteringLoss: Tensor;
-  /** i32 [1, 1]: gradients that are not finite; the step changed nothing when this is not 0 */
+  /** i32 [1, 1]: losses and gradients that are not finite; the step changed nothing when this is not 0 */
   readonly nonfinite: Tensor;
   /** f32 [1, 1] and [1, K]: mean entropy of the targets, mean mass of each prototype */
   readonly targetEntropy: Tensor;

@@ -118,7 +118,7 @@ describe('adamwEma', () => {
 });
 
 describe('countNonfinite', () => {
-  test.each(['f32', 'bf16'] as const)(
+  test.each(['f32', 'bf16', 'f64'] as const)(
     'counts infinities and NaN, not large or tiny numbers, in %s',
     async (dtype) => {
       const values = randomNormal(70003, 3);

@@ -4,9 +4,12 @@ import { join } from 'node:path';
 import { saveCheckpoint } from '../../lib/checkpoint/checkpoint.js';
 import type { Config } from '../../lib/config/schema.js';
 import { METRICS_FILE_NAME } from '../../lib/train/metrics_file.js';
+import { computeGradients, trainStep, update } from '../../lib/train/step.js';
 import { type TrainResult, train } from '../../lib/train/trainer.js';
+import { TrainingRun } from '../../lib/train/training_run.js';
 import { TemporaryFolder } from '../support/images.js';
-import { lastCheckpoint, lastTensors, tinyConfig, trainInChild } from '../support/tiny_run.js';
+import { bytesOf } from '../support/outputs.js';
+import { lastCheckpoint, lastTensors, randomBatch, tinyConfig, trainInChild } from '../support/tiny_run.js';
 
 let folder: TemporaryFolder;
 
@@ -205,7 +208,7 @@ test('two runs in one folder: the second is refused and the first goes on', asyn
   expect(await second).toEqual(coded('ERR_CAPI_RUN_LOCKED', `process ${process.pid}`));
 });
 
-describe('gradients that are not finite', () => {
+describe('losses and gradients that are not finite', () => {
   /** A checkpoint of iteration 2 in which one weight of the student is NaN. */
   async function poisonedRun(): Promise<void> {
     const config = tinyConfig(folder, ['optim.total_iters=2']);
@@ -243,12 +246,32 @@ describe('gradients that are not finite', () => {
     const before = (await lastTensors(config)).filter((tensor) => !tensor.startsWith('health'));
     const { result, notes } = await trainAndListen(config);
     expect(result).toMatchObject({ finished: true, iteration: 8, skippedSteps: 6 });
-    expect(notes.filter((note) => /iteration \d+: \d+ gradients are not finite/.test(note))).toHaveLength(6);
+    expect(
+      notes.filter((note) => /iteration \d+: \d+ losses and gradients are not finite/.test(note)),
+    ).toHaveLength(6);
     expect((await lastTensors(config)).filter((tensor) => !tensor.startsWith('health'))).toEqual(before);
     const lines = readFileSync(join(config.train.output_dir, METRICS_FILE_NAME), 'utf8')
       .trimEnd()
       .split('\n');
     expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ iteration: 7, capi_loss: null });
+  });
+
+  test('a loss alone is enough, and the next step is taken', async () => {
+    using run = new TrainingRun(tinyConfig(folder));
+    run.start();
+    const before = await bytesOf(run.student.flat);
+    for (const loss of [run.results.capiLoss, run.results.clusteringLoss]) {
+      run.batch.upload(randomBatch(run.config, 1));
+      run.batch.prepare();
+      run.drawDropPath(5);
+      computeGradients(run);
+      loss.write([Number.POSITIVE_INFINITY]);
+      update(run, 5);
+      expect(await run.results.nonfinite.readFloats()).toEqual(new Float64Array([1]));
+      expect((await bytesOf(run.student.flat)).equals(before)).toBe(true);
+    }
+    trainStep(run, 5);
+    expect((await bytesOf(run.student.flat)).equals(before)).toBe(false);
   });
 
   test('by a learning rate that is far too high end the run, which says what to lower', async () => {

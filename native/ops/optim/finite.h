@@ -1,7 +1,7 @@
 // count = number of elements of x that are infinite or NaN, at most 2^31 - 1; with accumulate it is
 // added to count.
 //
-//   x      (rows, cols)  f32 | bf16, contiguous
+//   x      (rows, cols)  f32 | bf16 | f64, contiguous
 //   count  (1, 1)        i32
 #pragma once
 

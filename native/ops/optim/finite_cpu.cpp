@@ -24,6 +24,18 @@ int64_t count(const T* x, int64_t n) {
   return total;
 }
 
+// Losses: a handful of numbers.
+int64_t count_f64(const MatrixView& x) {
+  constexpr uint64_t kExponentF64 = 0x7FF0000000000000u;
+  int64_t total = 0;
+  for (int64_t i = 0; i < x.size(); ++i) {
+    uint64_t bits;
+    memcpy(&bits, x.as<double>() + i, sizeof bits);
+    total += (bits & kExponentF64) == kExponentF64;
+  }
+  return total;
+}
+
 template <typename T>
 int64_t count_all(const MatrixView& x) {
   const int64_t size = x.size(), tasks = (size + kTaskElements - 1) / kTaskElements;
@@ -41,7 +53,11 @@ int64_t count_all(const MatrixView& x) {
 
 void count_nonfinite_cpu(const CountNonfinite& op) {
   int64_t total = op.accumulate ? op.count.as<int32_t>()[0] : 0;
-  with_floating(op.x.dtype, [&](auto type) { total += count_all<decltype(type)>(op.x); });
+  if (op.x.dtype == Dtype::kF64) {
+    total += count_f64(op.x);
+  } else {
+    with_floating(op.x.dtype, [&](auto type) { total += count_all<decltype(type)>(op.x); });
+  }
   op.count.as<int32_t>()[0] = total < INT32_MAX ? static_cast<int32_t>(total) : INT32_MAX;
 }
 
