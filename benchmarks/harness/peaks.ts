@@ -23,7 +23,7 @@ export async function measurePeaks({ quick }: { readonly quick: boolean }): Prom
   };
 }
 
-const tries = 5;
+const tries = 8;
 
 async function gemmPeak(side: number, dtype: ComputeDtype): Promise<number> {
   using a = Tensor.zeros([side, side], dtype);

@@ -10,7 +10,7 @@ export interface Settings {
   readonly threads: number;
   /** Smallest sizes and fewest rounds: does it run? Its times mean nothing. */
   readonly quick: boolean;
-  /** Words that a case's label must all contain. */
+  /** Words that a case's label must all contain, in any case. */
   readonly only: readonly string[];
   /** Result file, or a folder that gets one named by device and date. */
   readonly json?: string | undefined;
@@ -40,7 +40,8 @@ export class Session {
   }
 
   wanted(label: string): boolean {
-    return this.settings.only.every((word) => label.includes(word));
+    const text = label.toLowerCase();
+    return this.settings.only.every((word) => text.includes(word.toLowerCase()));
   }
 
   print(line: string): void {

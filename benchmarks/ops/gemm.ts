@@ -11,6 +11,7 @@ interface Layer {
   readonly rows: number;
   readonly input: number;
   readonly output: number;
+  /** What the forward pass adds to the product; after `residual`'s layer stands GELU's gradient going back. */
   readonly epilogue?: 'gelu' | 'residual' | undefined;
   /** Only forward, or without the gradient of a constant input. */
   readonly passes: readonly Pass[];
@@ -59,14 +60,14 @@ function layers(shapes: Shapes): Layer[] {
 }
 
 function gemmCase({ title }: Shapes, layer: Layer, pass: Pass, dtype: ComputeDtype): OpCase {
-  const { name, rows, input, output, epilogue } = layer;
+  const { name, rows, input, output } = layer;
   const form = { forward: 'NT', dX: 'NN', dW: 'TN' }[pass];
   const [m, n, k] = {
     forward: [rows, output, input] as const,
     dX: [rows, input, output] as const,
     dW: [output, input, rows] as const,
   }[pass];
-  const fused = pass === 'forward' ? epilogue : undefined;
+  const fused = epilogueOf(layer, pass);
   const resultBytes = pass === 'dW' ? 4 : bytesOf(dtype);
   return {
     op: 'gemm',
@@ -79,11 +80,30 @@ function gemmCase({ title }: Shapes, layer: Layer, pass: Pass, dtype: ComputeDty
       const a = inputs.random(pass === 'dW' ? [k, m] : [m, k], dtype);
       const b = inputs.random(pass === 'forward' ? [n, k] : [k, n], dtype);
       const c = inputs.empty([m, n], pass === 'dW' ? 'f32' : dtype);
-      const extra = fused ? inputs.random([m, n], dtype) : undefined;
-      const more =
-        fused === 'gelu' ? { gelu: 'forward' as const, pre: extra } : fused ? { residual: extra } : {};
-      const transposes = { transposeA: pass === 'dW', transposeB: pass === 'forward' };
-      return { run: () => ops.gemm({ a, b, c, ...transposes, ...more }) };
+      const product = { a, b, c, transposeA: pass === 'dW', transposeB: pass === 'forward' };
+      switch (fused) {
+        case undefined:
+          return { run: () => ops.gemm(product) };
+        case 'residual': {
+          const residual = inputs.random([m, n], dtype);
+          return { run: () => ops.gemm({ ...product, residual }) };
+        }
+        case 'gelu': {
+          const pre = layer.passes.includes('dX') ? inputs.empty([m, n], dtype) : undefined; // kept for training
+          return { run: () => ops.gemm({ ...product, gelu: 'forward', pre }) };
+        }
+        case 'dgelu': {
+          const fresh = inputs.random([m, n], dtype);
+          const pre = inputs.empty([m, n], dtype);
+          const restore = () => ops.copy({ x: fresh, y: pre });
+          return { restore, run: () => ops.gemm({ ...product, gelu: 'backward', pre }) };
+        }
+      }
     },
   };
+}
+
+function epilogueOf({ epilogue }: Layer, pass: Pass): 'gelu' | 'residual' | 'dgelu' | undefined {
+  if (pass === 'forward') return epilogue;
+  return pass === 'dX' && epilogue === 'residual' ? 'dgelu' : undefined;
 }

@@ -75,6 +75,11 @@ export class Implementation implements Contestant, Disposable {
     return secondsOf(this.#last)[0] ?? Number.NaN;
   };
 
+  /** Of the last step, all threads. */
+  get processorSeconds(): number {
+    return Number(this.#last.cpu_seconds_a_step);
+  }
+
   /** As of the last step. */
   get memory(): StepMemory {
     const last = this.#last;

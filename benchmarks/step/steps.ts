@@ -21,6 +21,8 @@ interface StepRow {
   /** Of ours: the model's arithmetic over what the GEMM peak makes in the same time. */
   readonly shareOfGemmPeak?: number | undefined;
   readonly memory: StepMemory;
+  /** Of all threads: what is left to compare on a busy machine. */
+  readonly processorSecondsPerStep: number;
   /** Of PyTorch's: its time over ours. */
   readonly speedUp?: Spread | undefined;
   /** Of PyTorch's: our peak over its. */
@@ -36,7 +38,7 @@ export async function benchmarkSteps(session: Session): Promise<void> {
   const sizes: readonly SizeName[] = session.settings.quick ? ['trial'] : ['tiny', 'vit_s'];
   for (const size of sizes) {
     for (const dtype of ['f32', 'bf16'] as const) {
-      if (!session.wanted(`step ${size} ${dtype}`)) continue;
+      if (!session.wanted(`step ${size} ${sizeTitles[size]} ${dtype}`)) continue;
       await benchmarkCase(session, table, { size, dtype, threads: session.settings.threads });
     }
   }
@@ -67,9 +69,11 @@ async function benchmarkCase(session: Session, table: Table, stepCase: StepCase)
     const pace = quick ? { rounds: 2, budgetSeconds: 10 } : { rounds: 12, budgetSeconds: 120 };
     const [oursSeconds = [], ...otherSeconds] = await takeTurns([ours, ...others], pace);
     report(session, table, ourRow(session, stepCase, ours, oursSeconds));
-    others.forEach((other, i) => {
-      report(session, table, torchRow(stepCase, ours, oursSeconds, other, otherSeconds[i] ?? []));
-    });
+    const rows = others.map((other, i) =>
+      torchRow(stepCase, ours, oursSeconds, other, otherSeconds[i] ?? []),
+    );
+    for (const row of rows) report(session, table, row);
+    if (rows.length > 0) summarize(session, stepCase, rows);
     await reportStages(session, stepCase, ours);
   } finally {
     for (const implementation of [ours, ...others]) implementation[Symbol.dispose]();
@@ -125,6 +129,7 @@ function ourRow(
     seconds,
     shareOfGemmPeak: flops / session.peaks.gemm[dtype],
     memory: ours.memory,
+    processorSecondsPerStep: ours.processorSeconds,
   };
 }
 
@@ -142,9 +147,25 @@ function torchRow(
     imagesPerSecond: rates(seconds, ours.images),
     seconds,
     memory: other.memory,
+    processorSecondsPerStep: other.processorSeconds,
     speedUp: ratio(seconds, oursSeconds),
     memoryRatio: ours.memory.peakBytes / other.memory.peakBytes,
   };
+}
+
+/** The two numbers that count: against the fastest of the others, and against the smallest. */
+function summarize(session: Session, { size, dtype }: StepCase, others: readonly StepRow[]): void {
+  const byRate = others.toSorted((a, b) => b.imagesPerSecond.median - a.imagesPerSecond.median);
+  const bySize = others.toSorted((a, b) => a.memory.peakBytes - b.memory.peakBytes);
+  const [fastest, smallest] = [byRate[0], bySize[0]];
+  if (!fastest || !smallest) return;
+  const { implementation: fastestBaseline, speedUp } = fastest;
+  const { implementation: smallestBaseline, memoryRatio = Number.NaN } = smallest;
+  session.print(
+    `  ${times(speedUp)} as fast as the fastest (${fastestBaseline}), ` +
+      `${memoryRatio.toFixed(2)} of the memory of the smallest (${smallestBaseline})`,
+  );
+  session.record('step', { size, dtype, fastestBaseline, speedUp, smallestBaseline, memoryRatio });
 }
 
 function report(session: Session, table: Table, row: StepRow): void {

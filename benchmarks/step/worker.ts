@@ -102,8 +102,15 @@ async function main([size, dtype, threads]: readonly string[]): Promise<void> {
     const [command, count] = line.split(' ');
     if (command === 'quit') return;
     if (command === 'stages') answer({ stages: await stepper.stages(Number(count)) });
-    else answer({ seconds: await stepper.run(Number(count)), ...memoryNow(rssBefore) });
+    else answer({ ...(await timedSteps(stepper, Number(count))), ...memoryNow(rssBefore) });
   }
+}
+
+async function timedSteps(stepper: Stepper, count: number): Promise<object> {
+  const before = process.cpuUsage();
+  const seconds = await stepper.run(count);
+  const { user, system } = process.cpuUsage(before);
+  return { seconds, cpu_seconds_a_step: (user + system) / 1e6 / count };
 }
 
 /** Resident memory as step.py reports it, and our own account of it. */
