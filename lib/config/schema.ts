@@ -99,7 +99,7 @@ const train = section({
   output_dir: text().default('.'),
   /** Continue from the newest checkpoint in output_dir when there is one. */
   auto_resume: flag().default(true),
-  /** Ours. Continue from this checkpoint instead (when the newest is damaged, or to branch off). */
+  /** Ours. Begin from this checkpoint (when the newest is damaged, or to branch off); later, from the run's own. */
   resume_from: text().nullable().default(null),
   seed: integer(0).default(0),
   /** 0: never stop on non-finite losses. Any other value: stop after three in a row (every step is checked). */
@@ -248,7 +248,7 @@ const efficiency = section({
   /** Ours. auto: a GPU when there is one that works, else the CPU. */
   backend: choice(['auto', 'cpu', 'cuda']).default('auto'),
   /** Ours. Threads of the CPU backend; 0: all cores. Results do not depend on it. */
-  threads: integer(0, 4096).default(0),
+  threads: integer(0, 1024).default(0),
 }).prefault({});
 
 export const configSchema = section({

@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
+  type LoadedCheckpoint,
   latestCheckpoint,
   loadCheckpoint,
   resolveCheckpoint,
@@ -14,7 +15,7 @@ import {
 import type { TensorEntry } from '../checkpoint/safetensors.js';
 import { describeDifferences, trajectoryDifferences } from '../config/compare.js';
 import type { Config } from '../config/schema.js';
-import { ImageLoader } from '../data/loader.js';
+import { type ImageBatch, ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
 import { isEncoderParameter } from '../model/backbone_layout.js';
 import { addon } from '../native/addon.js';
@@ -110,17 +111,12 @@ const fromTheStart: Resumed = {
 
 async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resumed> {
   const { config } = run;
-  const { train: settings, capi } = config;
-  const path = settings.resume_from
-    ? await resolveCheckpoint(settings.resume_from)
-    : settings.auto_resume
-      ? await latestCheckpoint(checkpointFolder(config))
-      : undefined;
-  if (path === undefined) {
-    if (capi.target_source === 'frozen_teacher') await loadFrozenTeacher(run);
+  const loaded = await startingCheckpoint(config);
+  if (loaded === undefined) {
+    if (config.capi.target_source === 'frozen_teacher') await loadFrozenTeacher(run);
     return fromTheStart;
   }
-  const { state, tensors } = await loadCheckpoint(path);
+  const { path, state, tensors } = loaded;
   const isMass = ({ name }: TensorEntry) => name === massName;
   const others = tensors.filter((entry) => !isMass(entry));
   writeState(run, others, path);
@@ -135,6 +131,19 @@ async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resum
     prototypeMass: tensors.find(isMass),
     checkpoint: path,
   };
+}
+
+/**
+ * `train.resume_from` says where a run begins. Once the run has saved a checkpoint of its own, the same command continues
+ * from that: a run that is killed and started again keeps what it did since.
+ */
+async function startingCheckpoint(config: Config): Promise<LoadedCheckpoint | undefined> {
+  const { resume_from: origin, auto_resume: continues } = config.train;
+  const newest = continues ? await latestCheckpoint(checkpointFolder(config)) : undefined;
+  if (origin === null) return newest === undefined ? undefined : await loadCheckpoint(newest);
+  const branch = newest === undefined ? undefined : await loadCheckpoint(newest).catch(() => undefined);
+  if ((branch?.state.config as Config | undefined)?.train.resume_from === origin) return branch;
+  return await loadCheckpoint(await resolveCheckpoint(origin));
 }
 
 /** The fixed teacher of the `frozen_teacher` ablation: the encoder of another run, its EMA. */
@@ -175,6 +184,8 @@ class Trainer {
   #skippedSteps: number;
   #skippedInARow = 0;
   #lastCheckpoint: string | undefined;
+  /** The iteration of that checkpoint; where the run began when it has none yet. */
+  #saved: number;
 
   constructor(run: TrainingRun, resumed: Resumed, options: TrainOptions) {
     this.#run = run;
@@ -183,6 +194,7 @@ class Trainer {
     this.#iteration = resumed.iteration;
     this.#skippedSteps = resumed.skippedSteps;
     this.#lastCheckpoint = resumed.checkpoint;
+    this.#saved = resumed.iteration;
     this.#use = new PrototypeUse(run.network.head.numClusters);
     const { prototypeMass } = resumed;
     if (prototypeMass) this.#use.mass.set(new Float64Array(prototypeMass.data.slice().buffer));
@@ -206,20 +218,16 @@ class Trainer {
         images: source.length,
         dataset: config.data.dataset,
       });
-      let saved = this.#iteration;
       while (this.#iteration < optim.total_iters) {
         await this.#step(loader, metrics);
         const stopping = signals.received !== undefined || this.#options.stop?.() === true;
         const due = this.#iteration % settings.checkpointing.period === 0;
         if (due || stopping || this.#iteration === optim.total_iters) {
-          if (this.#skippedInARow === 0 || stopping) {
-            await this.#save(metrics);
-            saved = this.#iteration;
-          }
+          if (this.#skippedInARow === 0 || stopping) await this.#save(metrics);
         }
         if (stopping) break;
       }
-      if (saved < this.#iteration || this.#lastCheckpoint === undefined) await this.#save(metrics);
+      if (this.#saved < this.#iteration || this.#lastCheckpoint === undefined) await this.#save(metrics);
       return {
         iteration: this.#iteration,
         finished: this.#iteration >= optim.total_iters,
@@ -234,11 +242,21 @@ class Trainer {
     }
   }
 
+  /** When there is no next batch, what was computed until then is sound: it is saved before the run ends. */
+  async #nextBatch(loader: ImageLoader, metrics: MetricsFile): Promise<ImageBatch> {
+    try {
+      return await loader.next();
+    } catch (error) {
+      if (this.#saved < this.#iteration && this.#skippedInARow === 0) await this.#save(metrics);
+      throw error;
+    }
+  }
+
   async #step(loader: ImageLoader, metrics: MetricsFile): Promise<void> {
     const { config, schedules, batch, results } = this.#run;
     const iteration = this.#iteration;
     const began = performance.now();
-    const images = await loader.next();
+    const images = await this.#nextBatch(loader, metrics);
     const fed = performance.now();
 
     batch.upload(images);
@@ -247,7 +265,8 @@ class Trainer {
     const [clusteringLoss = Number.NaN] = await results.clusteringLoss.readFloats();
     const [targetEntropy = Number.NaN] = await results.targetEntropy.readFloats();
     const [nonfinite = 0] = await results.nonfinite.readFloats();
-    this.#use.add(await results.mass.readFloats());
+    const skipped = nonfinite !== 0;
+    if (!skipped) this.#use.add(await results.mass.readFloats());
     this.#iteration += 1;
 
     metrics.update(
@@ -268,9 +287,12 @@ class Trainer {
     if (logged) {
       health = this.#use.summary(await results.collapse.readFloats());
       this.#use.reset();
+      const wasBehind = metrics.isBehind;
       metrics.write(iteration, { ...health, data_wait_share: loader.stats.waitShare });
+      if (metrics.isBehind && !wasBehind) {
+        this.#options.onNote?.(`cannot write to ${metrics.path}; its lines wait until that works again`);
+      }
     }
-    const skipped = nonfinite !== 0;
     this.#options.onStep?.({
       iteration: this.#iteration,
       capiLoss,
@@ -315,6 +337,7 @@ class Trainer {
       { keep: config.train.checkpointing.max_to_keep },
     );
     this.#lastCheckpoint = saved.path;
+    this.#saved = this.#iteration;
   }
 
   #prototypeMass(): TensorEntry {

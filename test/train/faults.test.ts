@@ -85,6 +85,17 @@ describe('bad images', () => {
     }
   });
 
+  test('that end a run leave a checkpoint of the steps before', async () => {
+    await folder.writeImages(40, 'images/');
+    const config = tinyConfig(folder, [`data.dataset=${folder.path}/images`, 'optim.total_iters=200']);
+    const spoil = ({ iteration }: { iteration: number }) => {
+      for (let i = 0; iteration === 1 && i < 40; i++)
+        folder.write(`images/${String(i).padStart(4, '0')}.png`, '');
+    };
+    await expect(train(config, { onStep: spoil })).rejects.toEqual(coded('ERR_CAPI_DATA', '.png'));
+    expect((await lastCheckpoint(config)).iteration).toBeGreaterThan(0);
+  });
+
   test('above the share end the run, naming some of them', async () => {
     const config = tinyConfig(folder, [...(await imagesWithThreeBad()), 'data.max_bad_share=0.05']);
     await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA', '.png', '5 %', 'max_bad_share'));
@@ -157,6 +168,21 @@ describe('checkpoints', () => {
       'step_0000001.safetensors',
     ]);
     expect(await train(config)).toMatchObject({ finished: true, iteration: 4 });
+  });
+
+  test('a run that began with resume_from and was stopped continues from its own newest checkpoint', async () => {
+    const config = await runOfTwoCheckpoints();
+    const origin = `train.resume_from=${join(checkpoints(config), 'step_0000002.json')}`;
+    const branch = tinyConfig(folder, [
+      `train.output_dir=${folder.path}/branch`,
+      origin,
+      'optim.total_iters=4',
+    ]);
+    const begins: number[] = [];
+    const onStart = ({ iteration }: { iteration: number }) => begins.push(iteration);
+    await train(branch, { onStart, stop: () => true });
+    expect(await train(branch, { onStart })).toMatchObject({ finished: true, iteration: 4 });
+    expect(begins).toEqual([2, 3]);
   });
 
   test('a frozen teacher may have other heads and another predictor', async () => {
