@@ -235,7 +235,12 @@ async function readStateFile(path: string): Promise<StateFile> {
   try {
     text = await readFile(path, 'utf8');
   } catch (cause) {
-    throw new CapiError('ERR_CAPI_CHECKPOINT_NOT_FOUND', `There is no checkpoint at ${path}`, { cause });
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new CapiError(
+      'ERR_CAPI_CHECKPOINT_NOT_FOUND',
+      missing ? `There is no checkpoint at ${path}` : `Cannot read the checkpoint ${path}: ${String(cause)}`,
+      { cause },
+    );
   }
   let root: unknown;
   try {
@@ -323,7 +328,17 @@ async function unusedTensorsName(folder: string, stem: string): Promise<string> 
 }
 
 async function namesIn(folder: string): Promise<string[]> {
-  return readdir(folder).catch(() => []);
+  return readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    // Any other failure must be heard: a run that finds no checkpoint starts anew.
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
+    throw new CapiError(
+      'ERR_CAPI_CHECKPOINT_NOT_FOUND',
+      `Cannot look for checkpoints in ${folder}: ${error.message}`,
+      {
+        cause: error,
+      },
+    );
+  });
 }
 
 async function exists(path: string): Promise<boolean> {
