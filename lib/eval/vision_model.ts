@@ -9,7 +9,7 @@ import { addBackbone } from '../model/backbone_layout.js';
 import { FeatureExtractor } from '../model/feature_extractor.js';
 import { initialize } from '../model/initialize.js';
 import { type ModelConfig, numPositions, patchValues } from '../model/model_config.js';
-import { CapiError } from '../native/errors.js';
+import { CapiError, invalidArgument } from '../native/errors.js';
 import { Arena } from '../tensor/arena.js';
 import { ops } from '../tensor/ops.js';
 import { ParameterLayout, ParameterSet } from '../tensor/parameters.js';
@@ -19,7 +19,7 @@ import { inferModelConfig } from './infer_model_config.js';
 export interface LoadModelOptions {
   /** Which of a run's networks; default `student_ema`, the teacher. */
   readonly weights?: 'student_ema' | 'student' | undefined;
-  /** Side of the square images, pixels: a multiple of the patch size. Default 224. */
+  /** Side of the square images, pixels: a multiple of the patch size. Default: as trained; 224 where that is not known. */
   readonly imageSize?: number | undefined;
   /** Images a forward pass computes at once; default 16. */
   readonly batchSize?: number | undefined;
@@ -39,11 +39,20 @@ export interface Features {
  * Throws ERR_CAPI_CHECKPOINT_NOT_FOUND, …_CORRUPT, …_MISMATCH and ERR_CAPI_INVALID_ARGUMENT (image size).
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<VisionModel> {
-  const { weights = 'student_ema', imageSize = 224, batchSize = 16 } = options;
+  const { weights = 'student_ema', batchSize = 16 } = options;
   const { entries, config } = await readBackbone(path, weights);
-  const model = new VisionModel(inferModelConfig(entries, config, imageSize), batchSize);
-  model.load(entries);
-  return model;
+  const trained = (config as { data?: { images_size?: number } } | undefined)?.data?.images_size;
+  const model = new VisionModel(
+    inferModelConfig(entries, config, options.imageSize ?? trained ?? 224),
+    batchSize,
+  );
+  try {
+    model.load(entries);
+    return model;
+  } catch (error) {
+    model[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** The backbone's tensors under their bare names, and the run's configuration where there is one. */
@@ -80,6 +89,9 @@ export class VisionModel implements Disposable {
 
   /** Weights are zero until `load` or `initialize`. */
   constructor(config: ModelConfig, batchSize: number) {
+    if (!Number.isInteger(batchSize) || batchSize < 1) {
+      throw invalidArgument('batchSize', 'an integer >= 1', batchSize);
+    }
     this.config = { ...config, dtype: 'f32' };
     this.batchSize = batchSize;
     const layout = new ParameterLayout();
@@ -129,7 +141,8 @@ export class VisionModel implements Disposable {
   }
 
   /**
-   * Features of any number of images.
+   * Features of any number of images, f32 whatever the weights were trained in. Calls may overlap.
+   * Throws ERR_CAPI_INVALID_ARGUMENT when `pixels` is not a whole number of images, ERR_CAPI_DISPOSED.
    * @param pixels u8 [images, height, width, 3], RGB, of `imageSize`
    */
   async forward(pixels: Uint8Array): Promise<Features> {
@@ -156,22 +169,14 @@ export class VisionModel implements Disposable {
       this.#images.write(batch);
       ops.patchify({ images: this.#images, out: this.#patches, height, width, patch: patchSize });
       this.#extractor.forward(this.#patches);
-      await copyRows(this.#extractor.globalRepr, features.globalRepr, first * D, count * D);
-      await copyRows(
-        this.#extractor.featureMap,
-        features.featureMap,
-        first * positions * D,
-        count * positions * D,
-      );
-      const registerValues = registers * D;
-      if (this.#extractor.registers) {
-        await copyRows(
-          this.#extractor.registers,
-          features.registers,
-          first * registerValues,
-          count * registerValues,
-        );
-      }
+      // All are asked for before any is awaited: another call may enqueue its batch in between.
+      const { globalRepr, registers: registerTokens, featureMap } = this.#extractor;
+      await Promise.all([
+        copyRows(globalRepr, features.globalRepr, first * D, count * D),
+        copyRows(featureMap, features.featureMap, first * positions * D, count * positions * D),
+        registerTokens &&
+          copyRows(registerTokens, features.registers, first * registers * D, count * registers * D),
+      ]);
     }
     return features;
   }
