@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The `capi` command. */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { isCapiError } from '../native/errors.js';
 import { packageVersion } from '../native/versions.js';
 import { demoCommand } from './demo.js';
@@ -13,6 +13,13 @@ import { trainCommand } from './train.js';
 const program = new Command('capi')
   .description('Pretrain and use vision transformers with CAPI.')
   .version(packageVersion());
+
+/** Parses an option that counts something. */
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('Expected an integer >= 1.');
+  return value;
+}
 
 const overrides = 'settings such as optim.total_iters=1000';
 
@@ -45,9 +52,9 @@ program
   .argument('<images>', 'folder of images, or any other data set that training reads')
   .option('-o, --output <file>', 'where to write', 'features.safetensors')
   .option('--weights <network>', 'student_ema or student', 'student_ema')
-  .option('--size <pixels>', 'side of the square that images are resized to; default: as trained', Number)
-  .option('--limit <images>', 'at most so many', Number)
-  .option('--batch <images>', 'images at a time', Number, 16)
+  .option('--size <pixels>', 'side of the square that images are resized to; default: as trained', count)
+  .option('--limit <images>', 'at most so many', count)
+  .option('--batch <images>', 'images at a time', count, 16)
   .action(featuresCommand);
 
 program
@@ -62,7 +69,7 @@ program
   .description('a tiny model learns Fashion-MNIST in minutes, then is measured and drawn')
   .option('--data <address>', 'folder of images, classes = first-level folders; default: Fashion-MNIST')
   .option('--seed <n>', 'another seed, another run', Number, 0)
-  .option('--steps <n>', 'training steps; default 3500', Number)
+  .option('--steps <n>', 'training steps; default 3500', count)
   .option('-o, --output <folder>', 'run folder', 'runs/demo')
   .action(demoCommand);
 
