@@ -32,6 +32,14 @@ export function configWarnings(config: Config, worldSize = 1): string[] {
       `capi.teacher_weights has no effect with capi.target_source=${target_source}: set it to frozen_teacher`,
     );
   }
+  if (config.model.predictor === 'fused') {
+    warnings.push('model.decoder_kwargs has no effect with model.predictor=fused: there is no second stack');
+  }
+  if (config.capi.loss_variant === 'ema_head') {
+    warnings.push(
+      'capi.clustering_optimizer has no effect with capi.loss_variant=ema_head: the head that assigns is an average',
+    );
+  }
   return warnings;
 }
 
