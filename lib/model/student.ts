@@ -1,5 +1,4 @@
 /** The student's backbone: visible patches in, a prediction for each predicted position out. */
-import { ops } from '../tensor/ops.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Build, DropPath } from './build.js';
 import { Encoder, type EncoderInput } from './encoder.js';
@@ -115,9 +114,4 @@ class FusedStudent implements StudentBackbone {
   #encoderInput({ patches, visible, predict, encoderDropPath }: StudentInput): EncoderInput {
     return { patches, visible, masked: predict, dropPath: encoderDropPath };
   }
-}
-
-/** Rows of the student's patch matrix: those of the visible patches. */
-export function gatherVisible(patches: Tensor, visible: Tensor, out: Tensor): void {
-  ops.gatherRows({ x: patches, indices: visible, y: out });
 }

@@ -44,11 +44,6 @@ export function expectedButReceived(path: string, expected: string, actual: unkn
   return `Expected ${expected} for ${path} but received ${show(actual)} (${typeName(actual)})`;
 }
 
-/** "Expected an integer in [1, 8] for capi.sinkhornIterations but received 0 (number)". */
-export function invalidConfig(path: string, expected: string, actual: unknown): CapiError {
-  return new CapiError('ERR_CAPI_INVALID_CONFIG', expectedButReceived(path, expected, actual));
-}
-
 /** The same sentence for an argument of a public function. */
 export function invalidArgument(name: string, expected: string, actual: unknown): CapiError {
   return new CapiError('ERR_CAPI_INVALID_ARGUMENT', expectedButReceived(name, expected, actual));
