@@ -240,7 +240,7 @@ const efficiency = section({
   reduce_dtype: only('float32', 'sums are always in float32').default('float32'),
   grad_scaler: only(false, 'it serves float16 only, which is not here').default(false),
   grad_scaler_growth_interval: ignored(),
-  /** At most; never more than the machine has cores. */
+  /** At most; never more than the machine has cores, or four. */
   dataloader_num_workers: integer(0, 1024).default(20),
   cache_dataset: ignored(),
   compilation: ignored(),

@@ -44,9 +44,9 @@ export function addBackbone(layout: ParameterLayout, config: ModelConfig): void 
   layout.add(names.patchWeight, [width, 3, patchSize, patchSize], xavier(width, fanIn));
   layout.add(names.patchBias, [width], { kind: 'uniform', bound: 1 / Math.sqrt(fanIn) });
   if (config.position === 'learned') {
-    for (const name of [names.positions, names.predictorPositions]) {
-      layout.add(name, [numPositions(config), width], { kind: 'normal', std: 0.02 });
-    }
+    const tables =
+      config.predictor === 'fused' ? [names.positions] : [names.positions, names.predictorPositions];
+    for (const name of tables) layout.add(name, [numPositions(config), width], { kind: 'normal', std: 0.02 });
   }
   for (let i = 0; i < config.encoderDepth; i++) {
     const block = names.block('encoder', i);

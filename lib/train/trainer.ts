@@ -69,6 +69,8 @@ export interface TrainOptions extends TrainListener {
   readonly stop?: () => boolean;
 }
 
+/** Loader workers that a machine of fewer cores may have all the same: decoding waits for the disk too. */
+const fewWorkers = 4;
 /** Steps in a row with non-finite losses or gradients that end a run. */
 const mostSkipped = 3;
 
@@ -360,7 +362,7 @@ function makeLoader(
     seed: settings.seed,
     cropScale: data.crop_scale,
     flipProbability: data.do_hflip ? 0.5 : 0,
-    workers: Math.min(efficiency.dataloader_num_workers, availableParallelism()),
+    workers: Math.min(efficiency.dataloader_num_workers, Math.max(availableParallelism(), fewWorkers)),
     startIteration,
     maxBadShare: data.max_bad_share,
     onBadImage: (image) => onNote?.(`left out a bad image: ${image.reason}`),
