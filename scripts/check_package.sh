@@ -5,17 +5,20 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 repository=$PWD
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+source=$repository/build/package
+trap 'rm -rf "$work" "$source"' EXIT
 
 step() { echo "check_package: $*"; }
 
 step "prebuilt binary"
 # In a copy, since node-gyp deletes build/; of the tracked files, so that nothing else can slip into the tarball.
-mkdir "$work/source"
-git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$work/source"
-ln -s "$repository/node_modules" "$work/source/node_modules"
-cd "$work/source"
-CAPI_WARNINGS_AS_ERRORS=ON npm run --silent prebuild:native >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
+rm -rf "$source"
+mkdir -p "$source"
+git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$source"
+ln -s "$repository/node_modules" "$source/node_modules"
+cd "$source"
+# With the flags that cmake-js sets, ccache knows the files again.
+CXXFLAGS=-DBUILDING_NODE_EXTENSION CAPI_WARNINGS_AS_ERRORS=ON npm run --silent prebuild:native >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
 ls prebuilds/linux-x64/*.node
 
 step "tarball"
@@ -35,10 +38,10 @@ echo "$(du -h "$tarball" | cut -f1) packed"
 step "installation without a compiler and without scripts"
 mkdir "$work/bin" "$work/user"
 for tool in node npm npx sh env; do ln -s "$(command -v $tool)" "$work/bin/$tool"; done
-export PATH=$work/bin
+bare() { PATH=$work/bin "$@"; }
 cd "$work/user"
 echo '{ "name": "user", "private": true }' >package.json
-npm install --silent --ignore-scripts --no-audit --no-fund "$tarball"
+bare npm install --silent --ignore-scripts --no-audit --no-fund "$tarball"
 
 step "ES modules, CommonJS, command line"
 cat >esm.mjs <<'JS'
@@ -49,9 +52,9 @@ cat >cjs.cjs <<'JS'
 const { train, CapiError } = require('capi-vit');
 if (typeof train !== 'function' || !(new CapiError('ERR_CAPI_DATA', '') instanceof Error)) throw new Error('cjs');
 JS
-node esm.mjs
-node cjs.cjs
-npx --no-install capi doctor
+bare node esm.mjs
+bare node cjs.cjs
+bare npx --no-install capi doctor
 
 step "types"
 cat >types.mts <<'TS'
