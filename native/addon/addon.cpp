@@ -10,6 +10,8 @@ namespace {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   auto* runtime = new capi::addon::Runtime();
   env.SetInstanceData(runtime);
+  // Hooks run before the environment frees the channels that work on the stream may still resolve.
+  env.AddCleanupHook([](capi::addon::Runtime* data) { data->stream.stop(); }, runtime);
   runtime->matrix_class = Napi::Persistent(capi::addon::MatrixHandle::define(env));
   exports.Set("Storage", capi::addon::StorageHandle::define(env));
   capi::addon::export_runtime(env, exports);

@@ -168,11 +168,12 @@ Napi::Value MatrixHandle::write(const Napi::CallbackInfo& info) {
 Napi::Value MatrixHandle::read(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     const Borrowed source = borrow("read", "the source");
+    // Allocated here, where a failure has a caller to go to.
+    auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(source.view.rows) *
+                                                     row_bytes(source.view));
     auto pending = std::make_shared<Pending>(info.Env());
-    Runtime::of(info.Env()).stream.enqueue([source, pending] {
+    Runtime::of(info.Env()).stream.enqueue([source, bytes, pending] {
       const size_t width = row_bytes(source.view);
-      auto bytes =
-          std::make_shared<std::vector<char>>(static_cast<size_t>(source.view.rows) * width);
       for (int64_t i = 0; i < source.view.rows; ++i) {
         std::memcpy(bytes->data() + static_cast<size_t>(i) * width, row(source.view, i), width);
       }

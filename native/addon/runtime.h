@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <new>
 
 #include "core/error.h"
 #include "core/stream.h"
@@ -22,12 +23,18 @@ struct Runtime {
 // Runs one exported call; the only place where a native failure becomes a JavaScript one.
 template <typename Body>
 Napi::Value guarded(const Napi::CallbackInfo& info, const Body& body) {
+  const auto coded = [&](const char* message, ErrorCode code) {
+    Napi::Error js = Napi::Error::New(info.Env(), message);
+    js.Set("code", error_code_name(code));
+    return js;
+  };
   try {
     return body();
   } catch (const Error& error) {
-    Napi::Error js = Napi::Error::New(info.Env(), error.what());
-    js.Set("code", error_code_name(error.code()));
-    throw js;
+    throw coded(error.what(), error.code());
+  } catch (const std::bad_alloc&) {
+    throw coded("Expected memory for a call's arguments but the system refused",
+                ErrorCode::kOutOfMemory);
   }
 }
 

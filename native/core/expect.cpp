@@ -56,6 +56,8 @@ void Expect::dtype(const char* name, const MatrixView& m, Dtype dtype) const {
 void Expect::floating(const char* name, const MatrixView& m) const {
   that(m.dtype == Dtype::kF32 || m.dtype == Dtype::kBF16,
        std::string(name) + " of dtype f32 or bf16", dtype_name(m.dtype), ErrorCode::kDtypeMismatch);
+  that(m.cols > 0, std::string(name) + " with at least one column", shape_text(m),
+       ErrorCode::kShapeMismatch);
 }
 
 void Expect::contiguous(const char* name, const MatrixView& m) const {

@@ -15,7 +15,7 @@ class Expect {
 
   void shape(const char* name, const MatrixView& m, int64_t rows, int64_t cols) const;
   void dtype(const char* name, const MatrixView& m, Dtype dtype) const;
-  // f32 or bf16.
+  // f32 or bf16, and at least one column: kernels divide by it.
   void floating(const char* name, const MatrixView& m) const;
   void present(const char* name, const MatrixView& m) const;
   void contiguous(const char* name, const MatrixView& m) const;

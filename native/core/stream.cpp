@@ -7,13 +7,15 @@ namespace capi {
 
 Stream::Stream() : thread_([this] { loop(); }) {}
 
-Stream::~Stream() {
+Stream::~Stream() { stop(); }
+
+void Stream::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Stream::enqueue(std::function<void()> work) {

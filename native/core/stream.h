@@ -13,12 +13,13 @@ namespace capi {
 class Stream {
  public:
   Stream();
-  // Finishes the work that is running, drops the rest, joins. Only for tear-down: nobody waits any
-  // more.
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
+  // Finishes the work that is running and joins; what is queued, now or later, never runs. Only for
+  // tear-down: nobody waits any more.
+  void stop();
   // Runs work after everything enqueued before it. Work must not throw.
   void enqueue(std::function<void()> work);
   // Blocks the caller until everything enqueued so far has run. Not for the JavaScript thread.

@@ -174,6 +174,42 @@ describe('an op', () => {
   });
 });
 
+describe('empty tensors', () => {
+  test('without columns are refused by ops that divide by them', () => {
+    using x = Tensor.zeros([4, 0], 'f32');
+    const mismatch = coded('ERR_CAPI_SHAPE_MISMATCH', /at least one column/);
+    expect(errorOf(() => ops.residualForward({ x, branch: x, y: x, rows: 2 }))).toEqual(mismatch);
+    expect(errorOf(() => ops.l2NormalizeForward({ x, y: x, eps: 1e-7 }))).toEqual(mismatch);
+    const counts = { batch: 2, nRegisters: 0, nVisible: 2, nMasked: 0 };
+    expect(errorOf(() => ops.tokensForward({ tokens: x, patches: x, ...counts }))).toEqual(mismatch);
+  });
+
+  test('of positions or samples are refused', () => {
+    using tokens = Tensor.zeros([2, 4], 'f32');
+    using positions = Tensor.zeros([0, 4], 'f32');
+    using visible = Tensor.zeros([1, 2], 'i32');
+    const counts = { batch: 2, nRegisters: 0, nVisible: 1, nMasked: 0 };
+    expect(
+      errorOf(() => ops.tokensForward({ tokens, patches: tokens, positions, visible, ...counts })),
+    ).toEqual(coded('ERR_CAPI_SHAPE_MISMATCH', /positions/));
+    using samples = Tensor.zeros([0, 2], 'i32');
+    using none = Tensor.zeros([1, 0], 'i32');
+    const grid = { kind: 'uniform', gridRows: 2, gridCols: 2, nMasked: 2, seed: 0 } as const;
+    expect(errorOf(() => ops.generateMasks({ ...grid, samples, visible: none, predict: none }))).toEqual(
+      coded('ERR_CAPI_SHAPE_MISMATCH', /patches in a batch/),
+    );
+  });
+
+  test('counts whose product overflows are refused', () => {
+    using tokens = Tensor.zeros([0, 4], 'f32');
+    using token = Tensor.zeros([1, 4], 'f32');
+    const counts = { batch: 2 ** 32, nRegisters: 0, nVisible: 0, nMasked: 2 ** 32 };
+    expect(errorOf(() => ops.tokensForward({ tokens, maskToken: token, ...counts }))).toEqual(
+      coded('ERR_CAPI_INVALID_ARGUMENT', /counts/),
+    );
+  });
+});
+
 describe('work in flight', () => {
   test('keeps its memory when the owner lets go', async () => {
     const a = Tensor.from(new Float32Array(512 * 512).fill(1), [512, 512], 'f32');

@@ -7,9 +7,11 @@ namespace capi {
 
 void coordinates(const Coordinates& op, Stream* stream) {
   const Expect expect("coordinates");
-  expect.that(op.grid_rows > 0 && op.grid_cols > 0, "a grid of at least one patch",
+  expect.that(op.grid_rows > 0 && op.grid_cols > 0 && op.grid_rows < 32768 && op.grid_cols < 32768,
+              "a grid of 1 to 32767 patches a side",
               std::to_string(op.grid_rows) + " x " + std::to_string(op.grid_cols));
-  expect.that(op.registers >= 0, "registers >= 0", std::to_string(op.registers));
+  expect.that(op.registers >= 0 && op.registers < (int64_t{1} << 31), "registers in [0, 2^31)",
+              std::to_string(op.registers));
   if (op.register_kind == RegisterKind::kEdge) {
     expect.that(op.registers % 4 == 0, "edge registers in a multiple of 4",
                 std::to_string(op.registers));

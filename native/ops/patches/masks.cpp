@@ -21,8 +21,9 @@ void generate_masks(const GenerateMasks& op, Stream* stream) {
   expect.matrix("samples", op.samples, op.samples.rows, 2, Dtype::kI32);
   expect.contiguous("samples", op.samples);
   const int64_t images = op.samples.rows;
-  expect.that(images * patches < (int64_t{1} << 31), "fewer than 2^31 patches in a batch",
-              std::to_string(images) + " x " + grid, ErrorCode::kShapeMismatch);
+  expect.that(images > 0 && images * patches < (int64_t{1} << 31),
+              "1 to 2^31 - 1 patches in a batch", std::to_string(images) + " x " + grid,
+              ErrorCode::kShapeMismatch);
   if (op.visible || op.n_masked < patches) {
     expect.matrix("visible", op.visible, 1, images * (patches - op.n_masked), Dtype::kI32);
   }

@@ -14,11 +14,13 @@ struct Counts {
 void check_layout(const Expect& expect, const char* name, const MatrixView& tokens, Counts counts) {
   expect.present(name, tokens);
   expect.floating(name, tokens);
-  expect.that(
-      counts.batch > 0 && counts.registers >= 0 && counts.visible >= 0 && counts.masked >= 0,
-      "batch > 0 and counts >= 0",
-      std::to_string(counts.batch) + ", " + std::to_string(counts.registers) + ", " +
-          std::to_string(counts.visible) + ", " + std::to_string(counts.masked));
+  // Below 2^29, so that the product of batch and sum stays below 2^63.
+  const auto bounded = [](int64_t count) { return count >= 0 && count < (int64_t{1} << 29); };
+  expect.that(counts.batch > 0 && bounded(counts.batch) && bounded(counts.registers) &&
+                  bounded(counts.visible) && bounded(counts.masked),
+              "batch and counts in [0, 2^29), batch > 0",
+              std::to_string(counts.batch) + ", " + std::to_string(counts.registers) + ", " +
+                  std::to_string(counts.visible) + ", " + std::to_string(counts.masked));
   expect.shape(name, tokens, counts.batch * (counts.registers + counts.visible + counts.masked),
                tokens.cols);
 }
@@ -26,6 +28,10 @@ void check_layout(const Expect& expect, const char* name, const MatrixView& toke
 // `indices` of `count` patches an image; absent, there must be one for each position.
 void check_indices(const Expect& expect, const char* name, const MatrixView& indices, int64_t batch,
                    int64_t count, const MatrixView& positions) {
+  if (positions) {
+    expect.that(positions.rows > 0, "positions of at least one row", shape_text(positions),
+                ErrorCode::kShapeMismatch);
+  }
   if (indices) {
     expect.matrix(name, indices, 1, batch * count, Dtype::kI32);
   } else if (positions && count > 0) {
@@ -45,6 +51,9 @@ void tokens_forward(const TokensForward& op, Stream* stream) {
   for (const MatrixView& parameter : {op.registers, op.mask_token, op.positions}) {
     if (parameter) parameters = parameter.dtype;
   }
+  // One dtype for all that are given, read or not: the kernel asks the first.
+  if (op.registers) expect.dtype("registers", op.registers, parameters);
+  if (op.mask_token) expect.dtype("mask_token", op.mask_token, parameters);
   expect.that(parameters == Dtype::kF32 || parameters == op.tokens.dtype,
               "parameters of f32 or the dtype of tokens", dtype_name(parameters),
               ErrorCode::kDtypeMismatch);
