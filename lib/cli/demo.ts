@@ -2,7 +2,9 @@
  * `capi demo`: a tiny ViT learns from images without labels, then a linear classifier tells how much it learned. The recipe
  * is configs/demo.yaml.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { describeDifferences, trajectoryDifferences } from '../config/compare.js';
 import { loadConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import type { ImageSource } from '../data/image_source.js';
@@ -14,6 +16,7 @@ import { loadModel, VisionModel } from '../eval/vision_model.js';
 import { CapiError } from '../native/errors.js';
 import { packageRoot } from '../native/package_root.js';
 import { Progress } from '../train/progress.js';
+import { RESOLVED_CONFIG_NAME } from '../train/resolved_config.js';
 import { runReport } from '../train/run_report.js';
 import { train } from '../train/trainer.js';
 import { fashionMnist } from './fashion_mnist.js';
@@ -49,6 +52,7 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
   console.error(
     `A ViT of ${config.model.encoder_kwargs.depth} blocks learns from ${data.name} by itself; no labels are used.`,
   );
+  await refuseOtherRun(config);
   await runTraining(config);
   console.error('Now a linear classifier on its frozen features, against the same network before training.');
   const report = await runReport(options.output, `CAPI on ${data.name}`);
@@ -65,6 +69,20 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
   if (result) console.log(scoreTable(result));
   else console.error('There are no labels, so there is no accuracy to show.');
   console.log(`\nreport: ${path}`);
+}
+
+/** A finished run of another seed or data set would be continued, that is, shown under this one's name. */
+async function refuseOtherRun(config: Config): Promise<void> {
+  const folder = config.train.output_dir;
+  const path = join(folder, RESOLVED_CONFIG_NAME);
+  if (!existsSync(path)) return;
+  const changed = trajectoryDifferences((await loadConfig(path)).config, config);
+  if (changed.length === 0) return;
+  throw new CapiError(
+    'ERR_CAPI_INVALID_ARGUMENT',
+    `${folder} holds a demo with other settings; give another folder with --output, or delete this one:\n` +
+      describeDifferences(changed),
+  );
 }
 
 interface DemoData {
