@@ -30,6 +30,11 @@ export function* tarMembers(path: string): Generator<TarMember> {
       checkSum(header, path, offset);
       const type = String.fromCharCode(header[156] as number);
       const size = next.size ?? fieldNumber(header.subarray(124, 136));
+      if (!(Number.isSafeInteger(size) && size >= 0)) {
+        throw dataError(
+          `Expected a size in the tar header at byte ${offset} of ${path} but received ${size}.`,
+        );
+      }
       const data = offset + block;
       if (data + size > total) {
         throw dataError(

@@ -166,6 +166,7 @@ describe('WebDataset shards', () => {
     expect(open('x.tar.gz', gzipSync(shard(0)))).toThrow(dataError(/gunzip/));
     expect(open('noise.tar', testPixels(40, 40))).toThrow(dataError(/checksum/));
     expect(open('empty.tar', new Uint8Array(0))).toThrow(dataError(/empty file/));
+    expect(open('negative.tar', withNegativeSize(shard(0)))).toThrow(dataError(/size .* byte 0 .*-512/));
     expect(open('text.tar', tarFile([{ name: 'a.txt', content: 'x' }]))).toThrow(
       dataError(/Expected images/),
     );
@@ -204,3 +205,13 @@ describe('addresses', () => {
     );
   });
 });
+
+/** The first member's size becomes -512, under a right checksum. */
+function withNegativeSize(archive: Buffer): Buffer {
+  const bytes = Buffer.from(archive);
+  bytes.write('-0000001000 ', 124);
+  bytes.fill(0x20, 148, 156);
+  const sum = bytes.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+  bytes.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return bytes;
+}
