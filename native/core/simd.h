@@ -38,9 +38,18 @@ static inline Vec load(const float* from) {
 }
 static inline void store(float* to, Vec v) { memcpy(to, &v, sizeof v); }
 
-// bf16 is the upper half of an f32.
+// bf16 is the upper half of an f32. (The portable form becomes two steps of widening.)
 static inline Vec widen(HalfVec half) {
-  const UintVec bits = __builtin_convertvector(half, UintVec) << 16;
+#if defined(CAPI_WIDE) && defined(__AVX512F__)
+  const UintVec wide = reinterpret_cast<UintVec>(
+      _mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<__m256i>(half)));
+#elif !defined(CAPI_WIDE)
+  const UintVec wide =
+      reinterpret_cast<UintVec>(_mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(half)));
+#else
+  const UintVec wide = __builtin_convertvector(half, UintVec);
+#endif
+  const UintVec bits = wide << 16;
   Vec v;
   memcpy(&v, &bits, sizeof v);
   return v;
