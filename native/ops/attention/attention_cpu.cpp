@@ -16,20 +16,19 @@ namespace {
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 
-// 2^x for x <= 1, relative error 1e-7; below -125 it stays at 2^-125, nothing beside a row's
+// 2^x for x <= 1, relative error 2e-7; below -125 it stays at 2^-125, nothing beside a row's
 // largest term of 1. NaN stays NaN.
 inline Vec exp2_softmax(Vec x) {
   const Vec clipped = vmax(broadcast(-125.0f), x);
   // Adding 1.5 * 2^23 rounds to an integer; 127 more leaves the exponent's bits at the bottom.
   const Vec shifted = clipped + 12583039.0f;
   const Vec f = clipped - (shifted - 12583039.0f);
-  // Cephes exp2f, |f| <= 1/2.
-  Vec p = broadcast(1.535336188319500e-4f);
-  p = p * f + 1.339887440266574e-3f;
-  p = p * f + 9.618437357674640e-3f;
-  p = p * f + 5.550332471162809e-2f;
-  p = p * f + 2.402264791363012e-1f;
-  p = p * f + 6.931472028550421e-1f;
+  // Minimax with p(0) = 1, |f| <= 1/2.
+  Vec p = broadcast(1.32647e-3f);
+  p = p * f + 9.67151e-3f;
+  p = p * f + 5.550734e-2f;
+  p = p * f + 2.4022242e-1f;
+  p = p * f + 6.9314698e-1f;
   p = p * f + 1.0f;
   IntVec bits;
   memcpy(&bits, &shifted, sizeof bits);
@@ -186,7 +185,7 @@ struct ForwardScratch {
 ForwardScratch carve_forward(Carver* carver, const Sizes& s, int64_t block) {
   ForwardScratch to;
   to.values = carver->take(s.staged_keys * s.ld_channels);  // keys on their way, then values
-  to.keys = carver->take(round_up(s.d, 8) * s.ld_keys);     // (d, n_k)
+  to.keys = carver->take(round_up(s.d, 8) * round_up(s.n_k, kPanel));  // (d, n_k)
   to.queries = carver->take(block * s.ld_channels);
   to.scores = carver->take(block * s.ld_keys);
   to.maxima = carver->take(block * kLanes);
@@ -206,8 +205,8 @@ void forward_block(const AttentionForward& op, const Sizes& s, const Tables& tab
   const int64_t last = s.key_vectors - 1;
   const IntVec tail = first_lanes(s.n_k - last * kLanes);
   multiply<false, TileOrder::kColumnsOutside>(
-      scratch.queries, s.ld_channels, scratch.keys, s.ld_keys, rows, s.key_vectors, s.d,
-      [&](int64_t r, int64_t v, Vec score) {
+      scratch.queries, s.ld_channels, by_panels(scratch.keys, round_up(s.d, 8)), rows,
+      s.key_vectors, s.d, [&](int64_t r, int64_t v, Vec score) {
         store(scratch.scores + r * s.ld_keys + v * kLanes, score);
         if (v == last) score = select(tail, score, broadcast(-__builtin_inff()));
         float* maximum = scratch.maxima + r * kLanes;
@@ -234,8 +233,8 @@ void forward_block(const AttentionForward& op, const Sizes& s, const Tables& tab
 
   T* out = head_rows_out<T>(op.out, row, head, s.d);
   multiply<false, TileOrder::kColumnsOutside>(
-      scratch.scores, s.ld_keys, scratch.values, s.ld_channels, rows, s.channel_vectors, s.n_k,
-      [&](int64_t r, int64_t v, Vec value) {
+      scratch.scores, s.ld_keys, by_rows(scratch.values, s.ld_channels), rows, s.channel_vectors,
+      s.n_k, [&](int64_t r, int64_t v, Vec value) {
         store_up_to(out + r * op.out.stride + v * kLanes, value * scratch.inverse[r],
                     s.d - v * kLanes);
       });
@@ -277,7 +276,7 @@ void forward(const AttentionForward& op) {
                        head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k, s.d, 1.0f,
                        scratch.values, s.ld_channels);
     clear_rows(scratch.values, s.ld_channels, s.n_k, s.staged_keys);
-    transpose(scratch.values, s.ld_channels, scratch.keys, s.ld_keys, s.staged_keys, s.d);
+    transpose(scratch.values, s.ld_channels, scratch.keys, s.staged_keys, s.d);
     stage_rows(head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d, 1.0f,
                scratch.values, s.ld_channels);
     for (int64_t first = begin; first < end; first += block) {
@@ -297,8 +296,8 @@ struct BackwardScratch {
 BackwardScratch carve_backward(Carver* carver, const Sizes& s, int64_t block) {
   BackwardScratch to;
   to.keys = carver->take(s.staged_keys * s.ld_channels);
-  to.keys_transposed = carver->take(round_up(s.d, 8) * s.ld_keys);
-  to.values_transposed = carver->take(round_up(s.d, 8) * s.ld_keys);
+  to.keys_transposed = carver->take(round_up(s.d, 8) * round_up(s.n_k, kPanel));
+  to.values_transposed = carver->take(round_up(s.d, 8) * round_up(s.n_k, kPanel));
   to.grad_keys = carver->take(s.n_k * s.ld_channels);
   to.grad_values =
       carver->take(s.staged_keys * s.ld_channels);  // values on their way, then their gradient
@@ -340,13 +339,13 @@ void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& t
   }
 
   multiply<false, TileOrder::kColumnsOutside>(
-      scratch.queries, s.ld_channels, scratch.keys_transposed, s.ld_keys, rows, s.key_vectors, s.d,
-      [&](int64_t r, int64_t v, Vec score) {
+      scratch.queries, s.ld_channels, by_panels(scratch.keys_transposed, round_up(s.d, 8)), rows,
+      s.key_vectors, s.d, [&](int64_t r, int64_t v, Vec score) {
         store(scratch.p + r * s.ld_keys + v * kLanes, exp2_softmax(score - scratch.lse[r]));
       });
   multiply<false, TileOrder::kColumnsOutside>(
-      scratch.grad_out, s.ld_channels, scratch.values_transposed, s.ld_keys, rows, s.key_vectors,
-      s.d, [&](int64_t r, int64_t v, Vec grad_p) {
+      scratch.grad_out, s.ld_channels, by_panels(scratch.values_transposed, round_up(s.d, 8)), rows,
+      s.key_vectors, s.d, [&](int64_t r, int64_t v, Vec grad_p) {
         const int64_t at = r * s.ld_keys + v * kLanes;
         store(scratch.grad_scores + at, load(scratch.p + at) * (grad_p - scratch.delta[r]));
       });
@@ -358,15 +357,15 @@ void backward_block(const AttentionBackward& op, const Sizes& s, const Tables& t
       store(to, accumulate ? load(to) + value : value);
     };
   };
-  multiply<true, TileOrder::kRowsOutside>(scratch.p, s.ld_keys, scratch.grad_out, s.ld_channels,
-                                          s.n_k, s.channel_vectors, rows,
-                                          add_to(scratch.grad_values));
-  multiply<true, TileOrder::kRowsOutside>(scratch.grad_scores, s.ld_keys, scratch.queries,
-                                          s.ld_channels, s.n_k, s.channel_vectors, rows,
-                                          add_to(scratch.grad_keys));
+  multiply<true, TileOrder::kRowsOutside>(scratch.p, s.ld_keys,
+                                          by_rows(scratch.grad_out, s.ld_channels), s.n_k,
+                                          s.channel_vectors, rows, add_to(scratch.grad_values));
+  multiply<true, TileOrder::kRowsOutside>(scratch.grad_scores, s.ld_keys,
+                                          by_rows(scratch.queries, s.ld_channels), s.n_k,
+                                          s.channel_vectors, rows, add_to(scratch.grad_keys));
   multiply<false, TileOrder::kColumnsOutside>(
-      scratch.grad_scores, s.ld_keys, scratch.keys, s.ld_channels, rows, s.channel_vectors, s.n_k,
-      [&](int64_t r, int64_t v, Vec value) {
+      scratch.grad_scores, s.ld_keys, by_rows(scratch.keys, s.ld_channels), rows, s.channel_vectors,
+      s.n_k, [&](int64_t r, int64_t v, Vec value) {
         store(scratch.grad_queries + r * s.ld_channels + v * kLanes, value);
       });
   unstage_rotated_rows<T>(
@@ -391,12 +390,11 @@ void backward_task(const AttentionBackward& op, const Sizes& s, const Tables& ta
   stage_rotated_rows(op.rope, table, head_rows<T>(op.k, key_row, head, s.d), op.k.stride, s.n_k,
                      s.d, 1.0f, scratch.keys, s.ld_channels);
   clear_rows(scratch.keys, s.ld_channels, s.n_k, s.staged_keys);
-  transpose(scratch.keys, s.ld_channels, scratch.keys_transposed, s.ld_keys, s.staged_keys, s.d);
+  transpose(scratch.keys, s.ld_channels, scratch.keys_transposed, s.staged_keys, s.d);
   stage_rows(head_rows<T>(op.v, key_row, head, s.d), op.v.stride, s.n_k, s.d, 1.0f,
              scratch.grad_values, s.ld_channels);
   clear_rows(scratch.grad_values, s.ld_channels, s.n_k, s.staged_keys);
-  transpose(scratch.grad_values, s.ld_channels, scratch.values_transposed, s.ld_keys, s.staged_keys,
-            s.d);
+  transpose(scratch.grad_values, s.ld_channels, scratch.values_transposed, s.staged_keys, s.d);
 
   for (int64_t first = 0; first < s.n_q; first += block) {
     backward_block<T>(op, s, tables, scratch, place.image, image, head, first,

@@ -63,11 +63,23 @@ static inline void tile_of_rows(int rows, const float* a, int64_t lda, const flo
   }
 }
 
+// The matrix on the right, a panel of kTileVectors vectors at a time.
+struct Right {
+  const float* data;
+  int64_t row_step, panel_step;
+};
+constexpr int64_t kPanel = kTileVectors * kLanes;
+static inline Right by_rows(const float* data, int64_t ld) { return {data, ld, kPanel}; }
+// Panel after panel, each in one piece, as transpose() leaves them.
+static inline Right by_panels(const float* data, int64_t depth) {
+  return {data, kPanel, depth * kPanel};
+}
+
 // C = op(A) B with op(A) (rows, depth), B (depth, vectors * kLanes). A is stored (rows, depth), or,
 // if kTransposed, (depth, rows). Calls store(row, vector, sums) once for every vector of C. B is
 // read up to whole vectors.
 template <bool kTransposed, TileOrder kOrder, typename Store>
-static inline void multiply(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t rows,
+static inline void multiply(const float* a, int64_t lda, const Right& b, int64_t rows,
                             int64_t vectors, int64_t depth, const Store& store) {
   // Strips of nearly equal height: a strip of one row would wait for its own sums.
   const int64_t strips = (rows + kTileRows - 1) / kTileRows;
@@ -78,7 +90,8 @@ static inline void multiply(const float* a, int64_t lda, const float* b, int64_t
     const int tall = static_cast<int>(height + (strip < taller ? 1 : 0));
     const int64_t vector = panel * kTileVectors;
     const float* from = a + (kTransposed ? row : row * lda);
-    const float* right = b + vector * kLanes;
+    const float* right = b.data + panel * b.panel_step;
+    const int64_t ldb = b.row_step;
     if (vector + kTileVectors <= vectors) {
       tile_of_rows<kTileVectors, kTransposed>(tall, from, lda, right, ldb, depth, row, vector,
                                               store);
@@ -99,11 +112,13 @@ static inline void multiply(const float* a, int64_t lda, const float* b, int64_t
 
 typedef float Eight __attribute__((vector_size(32)));
 
-// to (columns, rows) = from (rows, columns) transposed; both counts are rounded up to whole blocks
-// of 8, which from must have and to must have room for.
-static inline void transpose(const float* from, int64_t ld_from, float* to, int64_t ld_to,
-                             int64_t rows, int64_t columns) {
+// to (columns, rows), by panels, = from (rows, columns) transposed; both counts are rounded up to
+// whole blocks of 8, which from must have and to must have room for.
+static inline void transpose(const float* from, int64_t ld_from, float* to, int64_t rows,
+                             int64_t columns) {
+  const int64_t depth = (columns + 7) / 8 * 8;
   for (int64_t row = 0; row < rows; row += 8) {
+    float* panel = to + row / kPanel * kPanel * depth + row % kPanel;
     for (int64_t column = 0; column < columns; column += 8) {
       Eight in[8], pair[8], quad[8];
       for (int i = 0; i < 8; ++i)
@@ -122,8 +137,8 @@ static inline void transpose(const float* from, int64_t ld_from, float* to, int6
         const Eight low = __builtin_shufflevector(quad[i], quad[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
         const Eight high =
             __builtin_shufflevector(quad[i], quad[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-        memcpy(to + (column + i) * ld_to + row, &low, sizeof low);
-        memcpy(to + (column + i + 4) * ld_to + row, &high, sizeof high);
+        memcpy(panel + (column + i) * kPanel, &low, sizeof low);
+        memcpy(panel + (column + i + 4) * kPanel, &high, sizeof high);
       }
     }
   }
