@@ -16,7 +16,8 @@ export const headNames = {
 };
 
 const inputEps = 1e-12;
-const weightEps = 1e-8;
+/** Of the weight norm. */
+export const weightEps = 1e-8;
 
 export interface HeadConfig {
   /** K */

@@ -15,7 +15,7 @@ import type { Build, DropPath, Weights } from '../model/build.js';
 import { initialize } from '../model/initialize.js';
 import { keptImages } from '../model/model_config.js';
 import { makeStudent, type StudentBackbone, type StudentInput } from '../model/student.js';
-import { addStudentHead, headNames, StudentHead } from '../model/student_head.js';
+import { addStudentHead, headNames, StudentHead, weightEps } from '../model/student_head.js';
 import { Teacher } from '../model/teacher.js';
 import { AdamW, studentMultipliers } from '../optim/adamw.js';
 import { type Schedule, scheduleFromConfig } from '../optim/schedule.js';
@@ -280,7 +280,7 @@ export class TrainingRun implements Disposable {
       v: this.studentEma.matrix(headNames.weightV),
       g: this.studentEma.matrix(headNames.weightG).view([K, 1]),
       weight: this.#emaHeadWeight,
-      eps: 1e-8,
+      eps: weightEps,
     });
     return { weight: this.#emaHeadWeight };
   }
