@@ -1,8 +1,8 @@
 /**
- * Signals that end a run cleanly: SIGTERM, SIGINT and SIGUSR2 (Slurm's warning before preemption) ask for a checkpoint and
+ * Signals that end a run cleanly: SIGTERM, SIGINT, SIGHUP (the terminal went away) and SIGUSR2 (Slurm's warning before preemption) ask for a checkpoint and
  * an orderly exit; a second SIGINT exits at once.
  */
-const signals = ['SIGTERM', 'SIGINT', 'SIGUSR2'] as const;
+const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const;
 
 export class StopSignals implements Disposable {
   #received: NodeJS.Signals | undefined;

@@ -14,6 +14,7 @@ import {
 } from '../checkpoint/checkpoint.js';
 import type { TensorEntry } from '../checkpoint/safetensors.js';
 import { describeDifferences, trajectoryDifferences } from '../config/compare.js';
+import { resolveConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { type ImageBatch, ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
@@ -122,7 +123,7 @@ async function resume(run: TrainingRun, { onNote }: TrainOptions): Promise<Resum
   const isMass = ({ name }: TensorEntry) => name === massName;
   const others = tensors.filter((entry) => !isMass(entry));
   writeState(run, others, path);
-  const changed = trajectoryDifferences(state.config as Config, config);
+  const changed = trajectoryDifferences(resolveConfig(state.config, [], path).config, config);
   if (changed.length > 0)
     onNote?.(`the configuration changed since ${path}:\n${describeDifferences(changed)}`);
   onNote?.(`continuing from ${path} at iteration ${state.iteration}`);

@@ -1,4 +1,4 @@
-/** SIGTERM, SIGINT and SIGUSR2 save and end a run; a second SIGINT ends it at once. */
+/** SIGTERM, SIGINT, SIGHUP and SIGUSR2 save and end a run; a second SIGINT ends it at once. */
 import { TemporaryFolder } from '../support/images.js';
 import { lastCheckpoint, tinyConfig, trainInChild } from '../support/tiny_run.js';
 
@@ -10,7 +10,7 @@ function lastOf(lines: readonly string[], kind: string): string {
   return line?.slice(kind.length + 1) ?? '';
 }
 
-test.each(['SIGTERM', 'SIGINT', 'SIGUSR2'] as const)(
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const)(
   '%s saves, and the run goes on from there',
   async (signal) => {
     using folder = new TemporaryFolder();
