@@ -14,6 +14,7 @@ main() {
   install_npm_packages
   build_addon
   build_bundle
+  link_command
 }
 
 say() { echo "setup: $*"; }
@@ -98,6 +99,12 @@ build_bundle() {
   run_step "bundling with tsup" bundle node_modules/.bin/tsup
 }
 
+# So that `npx capi` runs this checkout instead of installing it somewhere else.
+link_command() {
+  chmod +x dist/cli.js
+  [ -L node_modules ] || ln -sf ../../dist/cli.js node_modules/.bin/capi
+}
+
 # <result> <inputs…>: the result exists and no input is newer.
 is_current() {
   local result=$1
@@ -128,7 +135,7 @@ run_step() {
   trap - INT TERM
   if [ -t 1 ] && [ -n "$shown" ]; then printf '\n'; fi
   wait $process || {
-    tail -n 25 "$log" >&2
+    tail -n 25 "$log" >&2 || true
     fail "$what failed; the whole output is in $log"
   }
 }

@@ -283,7 +283,7 @@ function checked(options: LoaderOptions) {
     throw new CapiError(
       'ERR_CAPI_DATA',
       `Expected a batch of at most the ${source.length} images of the dataset but received ${batchSize}` +
-        `${worldSize > 1 ? ` on each of ${worldSize} ranks` : ''}. Reduce the batch size or add images.`,
+        `${worldSize > 1 ? ` on each of ${worldSize} ranks` : ''}. Lower the batch size (optim.batch_size_per_gpu) or add images.`,
     );
   }
   const crop: CropOptions = {

@@ -163,16 +163,22 @@ function probeTiles({ initial, trained }: ProbeReport): ReportTile[] {
   ];
 }
 
+/** As it is printed, so that differences agree with what they are differences of. */
+function shown(accuracy: number): number {
+  return Math.round(1000 * accuracy) / 1000;
+}
+
 function probeSection(probe: ProbeReport): string {
   const { initial, trained, required } = probe;
   const rows = trained.logistic.flatMap(({ C, accuracy }) => {
     const before = initial.logistic.find((score) => score.C === C);
     return before
-      ? [{ label: `C = ${C}`, from: before.accuracy, to: accuracy, chosen: C === required?.C }]
+      ? [{ label: `C = ${C}`, from: shown(before.accuracy), to: shown(accuracy), chosen: C === required?.C }]
       : [];
   });
   if (trained.neighbours !== undefined && initial.neighbours !== undefined) {
-    rows.push({ label: '10-NN', from: initial.neighbours, to: trained.neighbours, chosen: false });
+    const [from, to] = [shown(initial.neighbours), shown(trained.neighbours)];
+    rows.push({ label: '10-NN', from, to, chosen: false });
   }
   if (rows.length === 0) return '';
   const table = rows
