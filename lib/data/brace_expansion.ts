@@ -13,7 +13,8 @@ function alternatives(inside: string): string[] {
   const [first, last] = [range[1] as string, range[2] as string];
   const [begin, end] = [Number(first), Number(last)];
   const step = begin <= end ? 1 : -1;
-  const width = first.startsWith('0') || last.startsWith('0') ? Math.max(first.length, last.length) : 0;
+  // As in a shell: 0 alone is a number, 00 asks for padding.
+  const width = [first, last].some((text) => /^0\d/.test(text)) ? Math.max(first.length, last.length) : 0;
   return Array.from({ length: Math.abs(end - begin) + 1 }, (_, i) =>
     String(begin + i * step).padStart(width, '0'),
   );
