@@ -3,7 +3,7 @@
  * worker runs it. A bad image is replaced by the next one of the epoch's order; the box stays the sample's own.
  */
 import { ops } from '../tensor/ops.js';
-import { dataError, reason } from './data_errors.js';
+import { dataError, imageError, isBadImage, reason } from './data_errors.js';
 import { decodeImage } from './decode.js';
 import type { ImageSource, RgbImage, StoredImage } from './image_source.js';
 import { imageAt, positionOf } from './sampler.js';
@@ -44,7 +44,10 @@ export interface CropRange {
 /** So many bad images in a row are not bad luck. */
 const mostReplacements = 100;
 
-/** Returns the bad images met, in order of the samples. `stopped` is asked before each image. */
+/**
+ * Returns the bad images met, in order of the samples; a failure of the system or the program is thrown. `stopped` is asked
+ * before each image.
+ */
 export async function cropSamples(
   source: ImageSource,
   options: CropOptions,
@@ -98,7 +101,9 @@ async function searchGood(
       const stored = skip === 0 ? first : source.read(index);
       return await decodeImage(await stored, source.describe(index), { pixelLimit });
     } catch (error) {
-      met.push({ index, reason: reason(error) });
+      const fault = imageError(source.describe(index), error);
+      if (!isBadImage(fault)) throw fault;
+      met.push({ index, reason: reason(fault) });
     }
   }
   throw dataError(

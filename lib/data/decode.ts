@@ -3,7 +3,8 @@
  * and colour profiles ignored, alpha dropped, grey replicated, CMYK without a profile, 16-bit grey clipped at 255.
  */
 import sharp, { type OutputInfo } from 'sharp';
-import { dataError, reason } from './data_errors.js';
+import { CapiError } from '../native/errors.js';
+import { dataError, decodeError, reason } from './data_errors.js';
 import { avifQuarterTurns, type ImageFormat, imageFormat, isCmykJpeg, isGrey16Png } from './image_format.js';
 import type { RgbImage, StoredImage } from './image_source.js';
 
@@ -15,7 +16,10 @@ export interface DecodeOptions {
   readonly pixelLimit: number;
 }
 
-/** Throws ERR_CAPI_DATA, with `name` and what is wrong, for anything that is not a whole image. */
+/**
+ * Throws ERR_CAPI_DATA, with `name` and what is wrong, for anything that is not a whole image; ERR_CAPI_OUT_OF_MEMORY where
+ * the system is at fault.
+ */
 export async function decodeImage(
   image: StoredImage,
   name: string,
@@ -31,30 +35,37 @@ export async function decodeImage(
         `(${Buffer.from(bytes.subarray(0, 8)).toString('hex')}…) in ${name}`,
     );
   }
+  const named = { bytes, name, format, pixelLimit };
   try {
-    return await decode(bytes, format, pixelLimit).catch((error) => {
-      if (!onlyStrayBytes(error)) throw error;
-      return decode(bytes, format, pixelLimit, 'error');
-    });
+    return await decode({ ...named, strictness: 'warning' });
   } catch (error) {
-    throw dataError(`${name} cannot be decoded as ${format}: ${reason(error)}`, error);
+    if (!onlyStrayBytes(error)) throw error;
+    return await decode({ ...named, strictness: 'error' });
   }
 }
 
 /** Bytes between two markers of a JPEG harm nothing, and Pillow takes such files. */
 function onlyStrayBytes(error: unknown): boolean {
-  const lines = reason(error).split('; ');
+  const said = error instanceof CapiError ? error.cause : error;
+  const lines = reason(said).split('; ');
   return lines.every((line) => /extraneous bytes before marker/.test(line));
 }
 
 type Layout = 'rgb' | 'cmyk' | 'grey16';
 
-async function decode(
-  bytes: Uint8Array,
-  format: ImageFormat,
-  pixelLimit: number,
-  strictness: 'warning' | 'error' = 'warning',
-): Promise<RgbImage> {
+interface EncodedImage extends DecodeOptions {
+  readonly bytes: Uint8Array;
+  readonly name: string;
+  readonly format: ImageFormat;
+  readonly strictness: 'warning' | 'error';
+}
+
+async function decode({ bytes, name, format, pixelLimit, strictness }: EncodedImage): Promise<RgbImage> {
+  // Only what the decoder itself says is about the image: the pipeline is built outside of this.
+  const decoded = <T>(result: Promise<T>): Promise<T> =>
+    result.catch((error) => {
+      throw decodeError(name, format, error);
+    });
   // Of the formats only JPEG reports damage within the image as a warning.
   const failOn = format === 'JPEG' ? strictness : 'error';
   const opened = () => sharp(bytes, { failOn, ignoreIcc: true, limitInputPixels: pixelLimit });
@@ -63,7 +74,7 @@ async function decode(
   if (format === 'JPEG' && isCmykJpeg(bytes)) layout = 'cmyk';
   if (format === 'PNG' && isGrey16Png(bytes)) layout = 'grey16';
   if (format === 'TIFF') {
-    const { space, channels, orientation } = await pipeline.metadata();
+    const { space, channels, orientation } = await decoded(pipeline.metadata());
     if (space === 'cmyk') layout = 'cmyk';
     if (space === 'grey16' && channels === 1) layout = 'grey16';
     // The one format that Pillow turns upright.
@@ -73,9 +84,11 @@ async function decode(
   if (format === 'AVIF') pipeline = pipeline.rotate(90 * avifQuarterTurns(bytes));
   if (layout === 'cmyk') pipeline = pipeline.pipelineColourspace('cmyk').toColourspace('cmyk');
   if (layout === 'grey16') pipeline = pipeline.toColourspace('grey16');
-  const { data, info } = await pipeline
-    .raw({ depth: layout === 'grey16' ? 'ushort' : 'uchar' })
-    .toBuffer({ resolveWithObject: true });
+  pipeline = pipeline.raw({ depth: layout === 'grey16' ? 'ushort' : 'uchar' });
+  const { data, info } = await decoded(pipeline.toBuffer({ resolveWithObject: true }));
+  if (layout === 'cmyk' && info.channels < 4) {
+    throw dataError(`Expected 4 channels of CMYK but received ${info.channels} in ${name}`);
+  }
   return { height: info.height, width: info.width, pixels: toRgb(data, info, layout) };
 }
 
@@ -106,7 +119,6 @@ function clipped(values: Uint16Array, channels: number): Uint8Array {
 
 /** R = (255 − K) − C (255 − K) / 255, the product rounded; and so for green and blue. */
 function withoutInk(data: Buffer, channels: number, count: number): Uint8Array {
-  if (channels < 4) throw new Error(`Expected 4 channels of CMYK but received ${channels}`);
   const out = new Uint8Array(count * 3);
   for (let i = 0; i < count; i++) {
     const light = 255 - (data[i * channels + 3] as number);

@@ -87,6 +87,8 @@ export class IdxImages implements ImageSource {
   }
 
   async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
 }
 
 function readLabels(imagesPath: string, length: number): Uint8Array {

@@ -2,7 +2,7 @@
 import { readdirSync, realpathSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { dataError, reason } from './data_errors.js';
+import { dataError, imageError, reason } from './data_errors.js';
 import type { FolderDescriptor, ImageSource, StoredImage } from './image_source.js';
 import { packStrings, sharedInt32, unpackString } from './shared_arrays.js';
 
@@ -53,7 +53,7 @@ export class ImageFolder implements ImageSource {
     try {
       return { encoded: await readFile(path) };
     } catch (error) {
-      throw dataError(`${path} cannot be read: ${reason(error)}`, error);
+      throw imageError(path, error);
     }
   }
 
@@ -63,6 +63,8 @@ export class ImageFolder implements ImageSource {
   }
 
   async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
 }
 
 /** `seen`: real paths of the folders that lead here, so that a circle of links ends. */

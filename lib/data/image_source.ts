@@ -10,13 +10,16 @@ export interface RgbImage {
 /** An image as stored: a file's bytes, or pixels where the data set keeps them plain. */
 export type StoredImage = { readonly encoded: Uint8Array } | RgbImage;
 
-export interface ImageSource {
+export interface ImageSource extends AsyncDisposable {
   readonly length: number;
   /** Class names in order of their labels; empty when images have no labels. */
   readonly classes: readonly string[];
   /** Where image `index` comes from, for messages. */
   describe(index: number): string;
-  /** Throws ERR_CAPI_DATA, naming the image, when it cannot be read. Plain pixels come at once. */
+  /**
+   * Throws, naming the image, ERR_CAPI_DATA when it alone cannot be read, and another code when the system or the program
+   * failed (data_errors.ts). Plain pixels come at once.
+   */
   read(index: number): StoredImage | Promise<StoredImage>;
   label(index: number): number | undefined;
   /** What another thread needs to open the same source: structured-cloneable, large parts in shared memory. */

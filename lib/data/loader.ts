@@ -116,7 +116,10 @@ export class ImageLoader {
     this.#schedule();
   }
 
-  /** The next batch. Throws ERR_CAPI_DATA when too many images are bad, and repeats that error from then on. */
+  /**
+   * The next batch. Throws ERR_CAPI_DATA when too many images are bad, and another code when the system or the program
+   * failed; repeats that error from then on.
+   */
   async next(): Promise<ImageBatch> {
     if (this.#closed) throw new CapiError('ERR_CAPI_DISPOSED', 'Expected an open loader but it was closed');
     if (this.#wake) throw invalidArgument('next', 'one call at a time', 'a second one');

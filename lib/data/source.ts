@@ -111,7 +111,9 @@ function openTorchvision(name: string, options: Options): ImageSource {
 
 function existing(path: string): string {
   if (!existsSync(path)) {
-    throw dataError(`Expected ${forms} but there is nothing at ${JSON.stringify(path)}. Check the path.`);
+    throw dataError(
+      `Expected a folder of images or an IDX file at ${path} but there is nothing: check the path.`,
+    );
   }
   return path;
 }

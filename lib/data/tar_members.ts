@@ -77,7 +77,11 @@ function open(path: string): number {
 
 function readAt(file: number, offset: number, size: number): Buffer {
   const bytes = Buffer.alloc(size);
-  readSync(file, bytes, 0, size, offset);
+  for (let done = 0; done < size; ) {
+    const read = readSync(file, bytes, done, size - done, offset + done);
+    if (read === 0) break; // the caller has compared with the file's size
+    done += read;
+  }
   return bytes;
 }
 

@@ -2,12 +2,21 @@
  * WebDataset: tar shards in which the files of one sample share a name up to its first dot (`a/b.jpg`, `a/b.cls`).
  * Headers are scanned once; images are then read by their offset.
  */
-import { type FileHandle, open } from 'node:fs/promises';
 import { expandBraces } from './brace_expansion.js';
-import { dataError, reason } from './data_errors.js';
+import { dataError, shardError } from './data_errors.js';
 import type { ImageSource, ShardsDescriptor, StoredImage } from './image_source.js';
+import { OpenFiles, type ReadableFile } from './open_files.js';
 import { packStrings, sharedFloat64, sharedInt32, unpackString } from './shared_arrays.js';
 import { type TarMember, tarMembers } from './tar_members.js';
+
+/**
+ * Shards that one worker keeps open. A random order over many shards hits an open one rarely however many there are, and
+ * opening costs far less than decoding; 32 workers stay at half of 1024 files, the usual limit of a process.
+ */
+export const mostOpenShards = 16;
+
+/** Node reads no more at once; nor would an image of a folder be read. */
+const mostBytes = 2 ** 31 - 1;
 
 const imageExtension = /(^|\.)(jpe?g|png|webp|gif|tiff?|avif)$/i;
 
@@ -52,9 +61,12 @@ export function scanShards(pattern: string): ShardsDescriptor {
 export class WebDataset implements ImageSource {
   readonly length: number;
   readonly classes: readonly string[];
-  readonly #files = new Map<number, Promise<FileHandle>>();
 
-  constructor(readonly descriptor: ShardsDescriptor) {
+  /** @param files tests replace it */
+  constructor(
+    readonly descriptor: ShardsDescriptor,
+    private readonly files = new OpenFiles(mostOpenShards),
+  ) {
     this.length = descriptor.shard.length;
     this.classes = descriptor.classes;
   }
@@ -65,14 +77,19 @@ export class WebDataset implements ImageSource {
 
   async read(index: number): Promise<StoredImage> {
     const size = this.descriptor.size[index] as number;
+    const offset = this.descriptor.offset[index] as number;
+    if (size > mostBytes) {
+      throw dataError(`${this.describe(index)} is too large: ${size} bytes, at most ${mostBytes}`);
+    }
     try {
-      const file = await this.#open(this.descriptor.shard[index] as number);
-      const bytes = new Uint8Array(size);
-      const { bytesRead } = await file.read(bytes, 0, size, this.descriptor.offset[index] as number);
-      if (bytesRead !== size) throw new Error(`the shard ends after ${bytesRead} of ${size} bytes`);
-      return { encoded: bytes };
+      const encoded = new Uint8Array(size);
+      const read = await this.files.use(this.#shardOf(index), (file) => readUpTo(file, encoded, offset));
+      if (read === size) return { encoded };
+      throw dataError(
+        `${this.describe(index)} cannot be read: the shard ends after ${read} of ${size} bytes`,
+      );
     } catch (error) {
-      throw dataError(`${this.describe(index)} cannot be read: ${reason(error)}`, error);
+      throw shardError(this.describe(index), error);
     }
   }
 
@@ -81,26 +98,28 @@ export class WebDataset implements ImageSource {
     return label === undefined || label < 0 ? undefined : label;
   }
 
-  async close(): Promise<void> {
-    const files = [...this.#files.values()];
-    this.#files.clear();
-    for (const file of files) await file.then((handle) => handle.close()).catch(() => undefined);
+  close(): Promise<void> {
+    return this.files.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 
   #shardOf(index: number): string {
     return this.descriptor.shards[this.descriptor.shard[index] as number] as string;
   }
+}
 
-  /** Shards stay open: a random order touches each of them all the time. */
-  #open(shard: number): Promise<FileHandle> {
-    let file = this.#files.get(shard);
-    if (file === undefined) {
-      file = open(this.descriptor.shards[shard] as string, 'r');
-      this.#files.set(shard, file);
-      file.catch(() => this.#files.delete(shard));
-    }
-    return file;
+/** Fills `bytes` from `offset` on and returns how many there were: fewer where the file ends before. */
+async function readUpTo(file: ReadableFile, bytes: Uint8Array, offset: number): Promise<number> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesRead } = await file.read(bytes, done, bytes.length - done, offset + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
   }
+  return done;
 }
 
 interface Sample {

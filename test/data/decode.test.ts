@@ -122,6 +122,13 @@ describe('decodeImage', () => {
     await expect(decode(bomb)).rejects.toEqual(dataError(/folder\/x\.img cannot be decoded as PNG/));
   });
 
+  test('does not blame the image for a fault of the program', async () => {
+    const png = await encodeImage(pixels, height, width, 'png');
+    const fault = await decodeImage({ encoded: png }, 'x.png', { pixelLimit: -1 }).catch((error) => error);
+    expect(fault).toBeInstanceOf(Error);
+    expect(fault.code).toBeUndefined();
+  });
+
   test.each<FileFormat>(['jpeg', 'png', 'webp', 'gif', 'tiff', 'avif'])(
     'refuses a truncated %s by name',
     async (format) => {

@@ -1,9 +1,11 @@
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { ImageLoader, type LoaderOptions } from '../../lib/data/loader.js';
 import { firstSample, imageAt, positionOf } from '../../lib/data/sampler.js';
 import { openSource } from '../../lib/data/source.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { idxFile, TemporaryFolder, testPixels } from '../support/images.js';
+import { idxFile, systemFailure, TemporaryFolder, testPixels } from '../support/images.js';
 
 const dataError = (pattern: RegExp) =>
   expect.objectContaining({ code: 'ERR_CAPI_DATA', message: expect.stringMatching(pattern) });
@@ -190,8 +192,8 @@ describe('bad images', () => {
     using folder = new TemporaryFolder();
     await folder.writeImages(9);
     const source = openSource(folder.path);
-    const path = source.describe(0);
-    writeFileSync(path, '');
+    writeFileSync(source.describe(0), '');
+    rmSync(source.describe(1));
     await using loader = new ImageLoader({
       source,
       batchSize: 9,
@@ -201,7 +203,7 @@ describe('bad images', () => {
       maxBadShare: 0.5,
     });
     await loader.next();
-    expect(loader.stats.badImages.map((image) => image.index)).toEqual([0]);
+    expect(loader.stats.badImages.map((image) => image.index).sort()).toEqual([0, 1]);
   });
 
   test('above the allowed share stop the run, and every later call says so', async () => {
@@ -228,6 +230,43 @@ describe('bad images', () => {
 });
 
 describe('faults', () => {
+  /** A folder's images, but reading image 3 fails. */
+  function loaderFailing(folder: TemporaryFolder, failure: unknown, workers: number): ImageLoader {
+    const source = openSource(folder.path);
+    const read = source.read.bind(source);
+    source.read = (index) => (index === 3 ? Promise.reject(failure) : read(index));
+    return new ImageLoader({ source, batchSize: 9, imageSize: 8, seed: 1, workers, maxBadShare: 1 });
+  }
+
+  test.each([
+    ['too many open files', systemFailure('EMFILE'), 'ERR_CAPI_SYSTEM'],
+    ['a broken disk', systemFailure('EIO'), 'ERR_CAPI_SYSTEM'],
+    ['a lost mount', systemFailure('ESTALE'), 'ERR_CAPI_SYSTEM'],
+    ['no permission', systemFailure('EACCES'), 'ERR_CAPI_SYSTEM'],
+    ['no memory', systemFailure('ENOMEM'), 'ERR_CAPI_OUT_OF_MEMORY'],
+    ['a bug', new TypeError('x is not a function'), 'ERR_CAPI_INTERNAL'],
+  ])('%s: stops the run by name, and is no bad image', async (_, failure, code) => {
+    using folder = new TemporaryFolder();
+    await folder.writeImages(9);
+    await using loader = loaderFailing(folder, failure, 0);
+    const expected = { code, message: expect.stringContaining(join(folder.path, '0003.png')) };
+    await expect(loader.next()).rejects.toMatchObject(expected);
+    await expect(loader.next()).rejects.toMatchObject({ message: expect.stringContaining(failure.message) });
+    expect(loader.stats.badImages).toEqual([]);
+  });
+
+  test.each([0, 1])('a process without free file descriptors stops (%i workers)', async (workers) => {
+    using folder = new TemporaryFolder();
+    await folder.writeImages(9);
+    const child = join('test', 'support', 'full_descriptors_child.ts');
+    const node = [process.execPath, '--import', 'tsx', child, folder.path, String(workers)];
+    const { stdout, stderr } = spawnSync('bash', ['-c', 'ulimit -n 256; exec "$@"', 'bash', ...node], {
+      encoding: 'utf8',
+    });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^ERR_CAPI_SYSTEM .*000\d\.png.*EMFILE.*ulimit -n.*; 0 bad images\n$/);
+  });
+
   test.each([0, 2])('closing in the middle of a batch ends cleanly (%i workers)', async (workers) => {
     using folder = new TemporaryFolder();
     await folder.writeImages(40);

@@ -1,11 +1,12 @@
-import { symlinkSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expandBraces } from '../../lib/data/brace_expansion.js';
 import type { ImageSource, RgbImage } from '../../lib/data/image_source.js';
 import { parsePythonLiteral } from '../../lib/data/python_literal.js';
 import { openSource, reopenSource } from '../../lib/data/source.js';
-import { idxFile, TemporaryFolder, tarFile, testPixels } from '../support/images.js';
+import { mostOpenShards } from '../../lib/data/webdataset.js';
+import { idxFile, openBelow, TemporaryFolder, tarFile, testPixels } from '../support/images.js';
 
 const dataError = (pattern: RegExp) =>
   expect.objectContaining({ code: 'ERR_CAPI_DATA', message: expect.stringMatching(pattern) });
@@ -65,7 +66,11 @@ describe('a folder of images', () => {
     expect(() => openSource(folder.path)).toThrow(
       dataError(/Expected images .* in the folder .*capi-data-.* received none/),
     );
-    expect(() => openSource(join(folder.path, 'missing'))).toThrow(dataError(/nothing at .*missing/));
+    expect(() => openSource(join(folder.path, 'missing'))).toThrow(
+      dataError(
+        /^Expected a folder of images or an IDX file at \S+missing but there is nothing: check the path\.$/,
+      ),
+    );
     expect(() => openSource("torchvision://ImageFolder?root='/no/such/folder'")).toThrow(
       dataError(/no\/such\/folder/),
     );
@@ -154,6 +159,53 @@ describe('WebDataset shards', () => {
     }
   });
 
+  test('more than may be open at once are read right, and no more than that are open', async () => {
+    using folder = new TemporaryFolder();
+    const last = mostOpenShards + 9;
+    for (let i = 0; i <= last; i++) {
+      folder.write(
+        `${i}.tar`,
+        tarFile([`${i} a`, `${i} b`].map((name) => ({ name: `${name}.png`, content: name }))),
+      );
+    }
+    const source = openSource(join(folder.path, `{0..${last}}.tar`));
+    const count = 2 * (last + 1);
+    let most = 0;
+    // In an order that hits shards in use, open ones and closed ones.
+    const order = Array.from({ length: 2 * count }, (_, i) => (17 * i) % count).flatMap((i) => [i, i ^ 1]);
+    for (let first = 0; first < order.length; first += 5) {
+      const five = order.slice(first, first + 5);
+      const reading = five.map((index) => stored(source, index));
+      most = Math.max(most, openBelow(folder.path));
+      expect(await Promise.all(reading)).toEqual(five.map((i) => `${Math.floor(i / 2)} ${'ab'[i % 2]}`));
+      most = Math.max(most, openBelow(folder.path));
+    }
+    expect(most).toBe(mostOpenShards);
+    await source.close();
+    expect(openBelow(folder.path)).toBe(0);
+  });
+
+  test('that end early make bad images, and those that vanish or cannot be read stop the work', async () => {
+    using folder = new TemporaryFolder();
+    const path = folder.write('0.tar', shard(0));
+    const source = openSource(path);
+    truncateSync(path, 512 + 3);
+    await expect(source.read(0)).rejects.toEqual(dataError(/0\.tar, s\/0\.jpg .*ends after 3 of 7 bytes/));
+    const again = openSource(folder.write('1.tar', shard(0)));
+    rmSync(join(folder.path, '1.tar'));
+    await expect(again.read(0)).rejects.toMatchObject({
+      code: 'ERR_CAPI_SYSTEM',
+      message: expect.stringMatching(/1\.tar, s\/0\.jpg .*ENOENT.*Put the shard back/),
+    });
+    mkdirSync(join(folder.path, '1.tar'));
+    await expect(again.read(0)).rejects.toMatchObject({
+      code: 'ERR_CAPI_SYSTEM',
+      message: expect.stringMatching(/1\.tar, s\/0\.jpg .*EISDIR/),
+    });
+    await source.close();
+    await expect(source.read(0)).rejects.toMatchObject({ code: 'ERR_CAPI_DISPOSED' });
+  });
+
   test('that are missing, truncated, gzipped, corrupt or without images are errors that name the shard', () => {
     using folder = new TemporaryFolder();
     const open = (name: string, bytes: Uint8Array) => () => openSource(folder.write(name, bytes));
@@ -191,6 +243,8 @@ describe('addresses', () => {
 
   test('expand braces with padding, lists and several groups', () => {
     expect(expandBraces('a{008..011}b')).toEqual(['a008b', 'a009b', 'a010b', 'a011b']);
+    expect(expandBraces('{8..11}')).toEqual(['8', '9', '10', '11']);
+    expect(expandBraces('{0..10}')).toEqual(Array.from({ length: 11 }, (_, i) => String(i)));
     expect(expandBraces('{2..0}{x,y}')).toEqual(['2x', '2y', '1x', '1y', '0x', '0y']);
     expect(expandBraces('plain')).toEqual(['plain']);
     expect(expandBraces('{odd}')).toEqual(['{odd}']);

@@ -1,5 +1,5 @@
 /** Small images, IDX files and tar archives for the tests of data. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
@@ -28,6 +28,15 @@ export function encodeImage(
     .toBuffer();
 }
 
+/** An error of the operating system as Node throws it. */
+export function systemFailure(code: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: what it means, open 'a.png'`), {
+    code,
+    errno: -1,
+    syscall: 'open',
+  });
+}
+
 /** A folder that is removed when disposed of. */
 export class TemporaryFolder implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'capi-data-'));
@@ -51,6 +60,17 @@ export class TemporaryFolder implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.path, { recursive: true, force: true });
   }
+}
+
+/** Files below a folder that this process has open. */
+export function openBelow(folder: string): number {
+  return readdirSync('/proc/self/fd').filter((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`).startsWith(folder);
+    } catch {
+      return false; // the listing's own
+    }
+  }).length;
 }
 
 export function idxFile(sizes: readonly number[], values: Uint8Array): Buffer {
