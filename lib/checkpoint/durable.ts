@@ -11,14 +11,14 @@ export async function writeFileAtomically(path: string, content: string | Uint8A
   await replaceAtomically(path, (file) => writeAll(file, bytes));
 }
 
-/** The same for content that is streamed by `write`. On any failure the temporary is removed and `path` is untouched. */
+/** The same for content that is streamed by `write`, which may also read it. On any failure the temporary is removed and `path` is untouched. */
 export async function replaceAtomically<T>(
   path: string,
   write: (file: FileHandle) => Promise<T>,
 ): Promise<T> {
   const temporary = `${path}.${process.pid}${TEMPORARY_SUFFIX}`;
   try {
-    const file = await open(temporary, 'w');
+    const file = await open(temporary, 'w+');
     let result: T;
     try {
       result = await write(file);
@@ -45,10 +45,12 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+/** @param position where in the file; default: after what was written last */
+export async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   let done = 0;
   while (done < bytes.byteLength) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done);
+    const at = position === undefined ? null : position + done;
+    const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, at);
     done += bytesWritten;
   }
 }

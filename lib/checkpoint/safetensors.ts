@@ -9,18 +9,18 @@ import { replaceAtomically, writeAll } from './durable.js';
 
 export type TensorDtype = 'f32' | 'bf16' | 'f64' | 'i32' | 'i64' | 'u8';
 
-export interface TensorEntry {
+export interface TensorSpec {
   readonly name: string;
   readonly dtype: TensorDtype;
   readonly shape: readonly number[];
+}
+
+export interface TensorEntry extends TensorSpec {
   /** Row-major, little-endian; `product(shape) * bytes(dtype)` long. */
   readonly data: Uint8Array;
 }
 
-export interface TensorInfo {
-  readonly name: string;
-  readonly dtype: TensorDtype;
-  readonly shape: readonly number[];
+export interface TensorInfo extends TensorSpec {
   /** Bytes [begin, end) after the header. */
   readonly begin: number;
   readonly end: number;
@@ -64,6 +64,7 @@ export async function writeSafetensors(
   entries: readonly TensorEntry[],
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<FileDigest> {
+  for (const entry of entries) checkSize(entry);
   const header = encodeHeader(entries, metadata);
   return replaceAtomically(path, async (file) => {
     const hash = createHash('sha256');
@@ -105,11 +106,6 @@ export async function readSafetensors(
     }
     return { ...header, entries, bytes: size, sha256: hash.digest('hex') };
   });
-}
-
-/** Only the names, shapes and metadata. */
-export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
-  return withFile(path, (file, size) => readHeader(file, size, path));
 }
 
 /** The digest alone, streamed. */
@@ -170,40 +166,52 @@ export function asFloat32(entry: TensorEntry): Float32Array {
   return new Float32Array(entry.data.slice().buffer);
 }
 
-function encodeHeader(
-  entries: readonly TensorEntry[],
+/** The length and the JSON, padded with spaces to at least `size` bytes. */
+export function encodeHeader(
+  tensors: readonly TensorSpec[],
   metadata: Readonly<Record<string, string>>,
+  size = 0,
 ): Uint8Array {
   const fields: [string, unknown][] = [];
   if (Object.keys(metadata).length > 0) fields.push(['__metadata__', metadata]);
   const seen = new Set(['__metadata__']);
   let begin = 0;
-  for (const { name, dtype, shape, data } of entries) {
+  for (const { name, dtype, shape } of tensors) {
     if (seen.has(name)) throw invalidArgument('entries', 'a different name for each tensor', name);
     seen.add(name);
     const end = begin + tensorBytes(dtype, shape);
-    if (data.byteLength !== end - begin) {
-      throw new CapiError(
-        'ERR_CAPI_SHAPE_MISMATCH',
-        `Expected ${end - begin} bytes for ${name} ${dtype} [${shape.join(', ')}] but received ${data.byteLength}`,
-      );
-    }
     fields.push([name, { dtype: NAMES[dtype], shape, data_offsets: [begin, end] }]);
     begin = end;
   }
   const json = Buffer.from(JSON.stringify(Object.fromEntries(fields)), 'utf8');
-  const padded = Math.ceil(json.byteLength / 8) * 8; // so that tensors are aligned when a file is mapped
+  // A multiple of 8, so that tensors are aligned when a file is mapped.
+  const padded = Math.max(Math.ceil(json.byteLength / 8) * 8, size - 8);
+  if (padded > MAX_HEADER_BYTES) {
+    throw new CapiError(
+      'ERR_CAPI_INVALID_ARGUMENT',
+      `Expected names, shapes and metadata of at most ${MAX_HEADER_BYTES} bytes but received ${padded}: write fewer to one file`,
+    );
+  }
   const header = Buffer.alloc(8 + padded, 0x20);
   header.writeBigUInt64LE(BigInt(padded), 0);
   json.copy(header, 8);
   return header;
 }
 
+function checkSize({ name, dtype, shape, data }: TensorEntry): void {
+  const expected = tensorBytes(dtype, shape);
+  if (data.byteLength === expected) return;
+  throw new CapiError(
+    'ERR_CAPI_SHAPE_MISMATCH',
+    `Expected ${expected} bytes for ${name} ${dtype} [${shape.join(', ')}] but received ${data.byteLength}`,
+  );
+}
+
 async function readHeader(
   file: FileHandle,
   size: number,
   path: string,
-  hash?: Hash,
+  hash: Hash,
 ): Promise<SafetensorsHeader> {
   if (size < 8) throw corrupt(path, `it has ${size} bytes`);
   const prefix = Buffer.alloc(8);
@@ -214,7 +222,7 @@ async function readHeader(
   }
   const json = Buffer.alloc(Number(length));
   await readExactly(file, json, 8, path);
-  hash?.update(prefix).update(json);
+  hash.update(prefix).update(json);
   return parseHeader(json, size, path);
 }
 

@@ -1,9 +1,10 @@
 /** `capi features`: patch features of images, to one safetensors file. */
-import { writeSafetensors } from '../checkpoint/safetensors.js';
 import { openSource } from '../data/source.js';
-import { loadImages } from '../eval/load_images.js';
+import { writeFeatures } from '../eval/feature_file.js';
 import { loadModel } from '../eval/vision_model.js';
 import { CapiError } from '../native/errors.js';
+import { Progress } from '../train/progress.js';
+import { StopSignals } from '../train/stop_signals.js';
 import { bytes } from './format.js';
 
 export interface FeaturesOptions {
@@ -15,7 +16,7 @@ export interface FeaturesOptions {
 }
 
 export async function featuresCommand(checkpoint: string, images: string, options: FeaturesOptions) {
-  const { weights } = options;
+  const { weights, output } = options;
   if (weights !== 'student_ema' && weights !== 'student') {
     throw new CapiError(
       'ERR_CAPI_INVALID_ARGUMENT',
@@ -23,33 +24,22 @@ export async function featuresCommand(checkpoint: string, images: string, option
     );
   }
   using model = await loadModel(checkpoint, { weights, imageSize: options.size, batchSize: options.batch });
-  const source = openSource(images);
-  const [side] = model.imageSize;
-  const { config } = model;
+  await using source = openSource(images);
   const count = Math.min(source.length, options.limit ?? source.length);
-  const loaded = await loadImages(
+  using signals = new StopSignals();
+  using progress = new Progress({ totalIterations: count, batchSize: 1 });
+  const written = await writeFeatures(output, {
+    model,
     source,
-    Array.from({ length: count }, (_, index) => index),
-    side,
-  );
-  await source.close();
-  for (const reason of loaded.bad) console.error(`left out: ${reason}`);
-  const features = await model.forward(loaded.pixels);
-  const n = loaded.indices.length;
-  const entry = (name: string, shape: number[], values: Float32Array) => ({
-    name,
-    dtype: 'f32' as const,
-    shape,
-    data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+    count,
+    stopped: () => signals.received !== undefined,
+    onProgress: (iteration) => progress.update({ iteration }),
+    onBadImage: (reason) => progress.note(`left out: ${reason}`),
   });
-  const { bytes: size } = await writeSafetensors(
-    options.output,
-    [
-      entry('feature_map', [n, ...config.grid, config.width], features.featureMap),
-      entry('registers', [n, config.registers, config.width], features.registers),
-      entry('global_repr', [n, config.width], features.globalRepr),
-    ],
-    { images: JSON.stringify(loaded.indices.map((index) => source.describe(index))) },
+  progress.finish();
+  const leftOut = written.leftOut > 0 ? ` (${written.leftOut} bad ones left out)` : '';
+  const [height, width] = model.imageSize;
+  console.error(
+    `${written.images} images of ${width}x${height}${leftOut}: features in ${output} (${bytes(written.bytes)})`,
   );
-  console.error(`${n} images of ${side}x${side}: features in ${options.output} (${bytes(size)})`);
 }

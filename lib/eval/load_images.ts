@@ -1,6 +1,7 @@
 /** Whole images for inference: decoded and resized to a square, antialiased bicubic. */
+import { imageError, isBadImage, reason } from '../data/data_errors.js';
 import { decodeImage } from '../data/decode.js';
-import type { ImageSource } from '../data/image_source.js';
+import type { ImageSource, RgbImage } from '../data/image_source.js';
 import { ops } from '../tensor/ops.js';
 
 export interface LoadedImages {
@@ -12,7 +13,7 @@ export interface LoadedImages {
   readonly indices: readonly number[];
 }
 
-/** Images `indices` of a source; those that cannot be read are left out and named. */
+/** Images `indices` of a source; bad ones are left out and named. A failure of the system or the program is thrown. */
 export async function loadImages(
   source: ImageSource,
   indices: readonly number[],
@@ -23,25 +24,32 @@ export async function loadImages(
   const bad: string[] = [];
   for (const index of indices) {
     const out = pixels.subarray(loaded.length * size * size * 3, (loaded.length + 1) * size * size * 3);
+    let image: RgbImage;
     try {
-      const image = await decodeImage(await source.read(index), source.describe(index));
-      const { height, width } = image;
-      ops.resizeCrop({
-        image: image.pixels,
-        height,
-        width,
-        top: 0,
-        left: 0,
-        boxHeight: height,
-        boxWidth: width,
-        out,
-        outHeight: size,
-        outWidth: size,
-      });
-      loaded.push(index);
+      image = await decodeImage(await source.read(index), source.describe(index));
     } catch (error) {
-      bad.push(error instanceof Error ? error.message : String(error));
+      const fault = imageError(source.describe(index), error);
+      if (!isBadImage(fault)) throw fault;
+      bad.push(reason(fault));
+      continue;
     }
+    resize(image, out, size);
+    loaded.push(index);
   }
   return { pixels: pixels.subarray(0, loaded.length * size * size * 3), bad, indices: loaded };
+}
+
+function resize({ pixels, height, width }: RgbImage, out: Uint8Array, size: number): void {
+  ops.resizeCrop({
+    image: pixels,
+    height,
+    width,
+    top: 0,
+    left: 0,
+    boxHeight: height,
+    boxWidth: width,
+    out,
+    outHeight: size,
+    outWidth: size,
+  });
 }

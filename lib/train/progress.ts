@@ -6,9 +6,10 @@
 export interface ProgressUpdate {
   /** Iterations done. */
   readonly iteration: number;
-  readonly capiLoss: number;
-  readonly clusteringLoss: number;
-  readonly targetEntropy: number;
+  /** Absent where nothing is learned. */
+  readonly capiLoss?: number;
+  readonly clusteringLoss?: number;
+  readonly targetEntropy?: number;
 }
 
 export interface ProgressStream {
@@ -46,6 +47,7 @@ export class Progress implements Disposable {
   readonly #history: { readonly time: number; readonly iteration: number }[];
   #lastShown = Number.NEGATIVE_INFINITY;
   #last: ProgressUpdate | undefined;
+  #shown: ProgressUpdate | undefined;
   #drawn = false;
   #finished = false;
   readonly #restoreCursor = () => {
@@ -88,7 +90,7 @@ export class Progress implements Disposable {
   /** Shows the last state, ends the line and gives the cursor back. Safe to call twice. */
   finish(): void {
     if (this.#finished) return;
-    if (this.#last !== undefined) this.#show(this.#last);
+    if (this.#last !== undefined && this.#last !== this.#shown) this.#show(this.#last);
     this.#finished = true;
     if (!this.#live) return;
     this.#stream.write(this.#drawn ? `\n${SHOW_CURSOR}` : SHOW_CURSOR);
@@ -107,6 +109,7 @@ export class Progress implements Disposable {
   }
 
   #show(update: ProgressUpdate): void {
+    this.#shown = update;
     const line = { ...update, total: this.#options.totalIterations, ...this.#rate(update.iteration) };
     if (!this.#live) {
       this.#stream.write(`${plainLine(line)}\n`);
@@ -141,10 +144,10 @@ export function barLine(line: Line, width: number): string {
   const head = `${String(Math.floor(done * 100)).padStart(3)}%`;
   const parts = [
     `${line.iteration}/${line.total}`,
-    `loss ${number(line.capiLoss)}`,
+    ...labelled('loss', line.capiLoss),
     `eta ${duration(line.eta)}`,
-    `clustering ${number(line.clusteringLoss)}`,
-    `entropy ${number(line.targetEntropy)}`,
+    ...labelled('clustering', line.clusteringLoss),
+    ...labelled('entropy', line.targetEntropy),
     `${rate(line.imagesPerSecond)} img/s`,
   ];
   const smallestBar = 10;
@@ -161,9 +164,9 @@ export function barLine(line: Line, width: number): string {
 export function plainLine(line: Line): string {
   return [
     `[${line.iteration}/${line.total}]`,
-    `capi_loss ${number(line.capiLoss)}`,
-    `clustering_loss ${number(line.clusteringLoss)}`,
-    `target_entropy ${number(line.targetEntropy)}`,
+    ...labelled('capi_loss', line.capiLoss),
+    ...labelled('clustering_loss', line.clusteringLoss),
+    ...labelled('target_entropy', line.targetEntropy),
     `${rate(line.imagesPerSecond)} images/s`,
     `eta ${duration(line.eta)}`,
   ].join('  ');
@@ -189,8 +192,8 @@ export function duration(seconds: number): string {
   return pair(Math.floor(whole / 86_400), Math.floor((whole % 86_400) / 3600), 'dh');
 }
 
-function number(value: number): string {
-  return Number.isFinite(value) ? value.toFixed(3) : '--';
+function labelled(label: string, value: number | undefined): string[] {
+  return value === undefined ? [] : [`${label} ${Number.isFinite(value) ? value.toFixed(3) : '--'}`];
 }
 
 function rate(value: number): string {

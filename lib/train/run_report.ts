@@ -74,7 +74,7 @@ async function runPictures(
   const size = config.data.images_size;
   let images: LoadedImages;
   try {
-    const source = openSource(config.data.dataset);
+    await using source = openSource(config.data.dataset);
     const step = Math.max(1, Math.floor(source.length / pictures));
     const count = Math.min(pictures, source.length);
     images = await loadImages(
@@ -82,7 +82,6 @@ async function runPictures(
       Array.from({ length: count }, (_, i) => i * step),
       size,
     );
-    await source.close();
   } catch (error) {
     if (!isCapiError(error)) throw error;
     return { warnings: [`There are no pictures: ${error.message}`] };

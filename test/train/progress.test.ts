@@ -143,6 +143,16 @@ test('iterations of an earlier process do not count for the rate', () => {
   expect(stream.text).toContain('10.0 images/s  eta 1m 30s');
 });
 
+test('where nothing is learned there are no losses, and the last line comes once', () => {
+  const stream = new Recorder(false);
+  const progress = new Progress({ totalIterations: 10, batchSize: 1, stream });
+  progress.update({ iteration: 10 });
+  progress.finish();
+  expect(stream.text).toMatch(/^\[10\/10\] {2}\S+ images\/s {2}eta \S+\n$/);
+  const { capiLoss: _, clusteringLoss: __, targetEntropy: ___, ...bare } = line;
+  expect(barLine(bare, 120)).toMatch(/^ 20% \S+ {2}700\/3500 {2}eta 3m 59s {2}375 img\/s$/);
+});
+
 test('a plain line says what a number is', () => {
   expect(plainLine(line)).toBe(
     '[700/3500]  capi_loss 4.103  clustering_loss 4.491  target_entropy 1.900  375 images/s  eta 3m 59s',
