@@ -11,7 +11,10 @@ export async function writeFileAtomically(path: string, content: string | Uint8A
   await replaceAtomically(path, (file) => writeAll(file, bytes));
 }
 
-/** The same for content that is streamed by `write`, which may also read it. On any failure the temporary is removed and `path` is untouched. */
+/**
+ * The same for content that is streamed by `write`, which may also read it. On any failure the temporary is removed and
+ * `path` is untouched.
+ */
 export async function replaceAtomically<T>(
   path: string,
   write: (file: FileHandle) => Promise<T>,

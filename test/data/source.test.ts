@@ -202,7 +202,7 @@ describe('WebDataset shards', () => {
       code: 'ERR_CAPI_SYSTEM',
       message: expect.stringMatching(/1\.tar, s\/0\.jpg .*EISDIR/),
     });
-    await source.close();
+    for (const each of [source, again]) await each.close();
     await expect(source.read(0)).rejects.toMatchObject({ code: 'ERR_CAPI_DISPOSED' });
   });
 
