@@ -12,6 +12,9 @@ export interface Matrix {
   read(): Promise<ArrayBuffer>;
 }
 
+/** Where memory lies and ops on it run. */
+export type Backend = 'cpu' | 'cuda';
+
 /** Owned native memory, zeroed. After `dispose`, its matrices are refused by every op. */
 export interface Storage {
   matrix(byteOffset: number, dtype: string, rows: number, cols: number, stride: number): Matrix;
@@ -19,19 +22,56 @@ export interface Storage {
 }
 
 export interface RuntimeStats {
-  /** Bytes of tensors alive now, and the most there ever were, in this process. */
+  /** Bytes of tensors alive now, and the most there ever were, in this process: in host memory, then on the CUDA device. */
   readonly liveBytes: number;
   readonly peakBytes: number;
+  readonly deviceLiveBytes: number;
+  readonly devicePeakBytes: number;
   /** Bytes that kernels keep for packing and partial sums. */
   readonly scratchBytes: number;
   /** Storages that were garbage-collected without `dispose`: a bug if not 0. */
   readonly leakedStorages: number;
 }
 
+export interface CudaDevice {
+  readonly name: string;
+  /** Compute capability, such as `9.0`. */
+  readonly capability: string;
+  readonly multiprocessors: number;
+  readonly totalBytes: number;
+  /** Of the first device; 0 for others. */
+  readonly freeBytes: number;
+}
+
+/** What the CUDA backend finds on this machine. */
+export interface CudaReport {
+  /** Whether this build has CUDA kernels. */
+  readonly built: boolean;
+  /** Kernels run on the CPU, in the interpreter of the tests. */
+  readonly interpreted: boolean;
+  /** The first thing to fix; undefined when CUDA can be used. */
+  readonly problem?: string;
+  /** 13000 is CUDA 13.0; the driver's is the newest it knows, 0 without a driver. */
+  readonly runtimeVersion: number;
+  readonly driverVersion: number;
+  readonly devices: readonly CudaDevice[];
+}
+
+/** Ops recorded once and enqueued again by one call. */
+export interface Graph {
+  /** From here on ops of this thread are recorded and not run; reading, writing and allocating throw. */
+  begin(): void;
+  end(): void;
+  replay(): void;
+  dispose(): void;
+}
+
 export interface Addon {
-  readonly Storage: new (bytes: number) => Storage;
-  /** Resolves when everything enqueued so far by this thread has run. */
+  readonly Storage: new (bytes: number, backend?: Backend) => Storage;
+  readonly Graph: new () => Graph;
+  /** Resolves when everything enqueued so far by this thread has run; rejects with the error that stopped it. */
   synchronize(): Promise<void>;
+  cuda(): CudaReport;
   /** How many threads CPU kernels use from the next op on; results do not depend on it. */
   setThreads(count: number): void;
   threads(): number;

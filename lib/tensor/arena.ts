@@ -3,23 +3,25 @@
  * of it at once, so that a training step allocates nothing. `mark` and `release` let phases that never overlap
  * in time share the same bytes.
  */
-import { addon, type Storage } from '../native/addon.js';
+import { addon, type Backend, type Storage } from '../native/addon.js';
 import { CapiError } from '../native/errors.js';
 import { type Dtype, dtypeBytes } from './dtype.js';
 import { Tensor } from './tensor.js';
 
-/** A cache line, and the width of the widest vector. */
+/** A cache line, the width of the widest vector, and more than a GPU's widest access needs. */
 const ALIGNMENT = 64;
 
 export class Arena implements Disposable {
   readonly name: string;
+  readonly backend: Backend;
   #next = 0;
   #peak = 0;
   #storage: Storage | undefined;
   #disposed = false;
 
-  constructor(name: string) {
+  constructor(name: string, backend: Backend = 'cpu') {
     this.name = name;
+    this.backend = backend;
   }
 
   /** The most bytes that were ever reserved at once: what `allocate` gets. */
@@ -48,9 +50,9 @@ export class Arena implements Disposable {
     this.#next = mark;
   }
 
-  /** Gets the memory, zeroed. Throws ERR_CAPI_OUT_OF_MEMORY. */
+  /** Gets the memory, zeroed. Throws ERR_CAPI_OUT_OF_MEMORY, ERR_CAPI_BACKEND_UNAVAILABLE. */
   allocate(): void {
-    this.#storage ??= new addon.Storage(this.#peak);
+    this.#storage ??= new addon.Storage(this.#peak, this.backend);
   }
 
   /** For Tensor: the memory behind it. Throws ERR_CAPI_DISPOSED. */

@@ -2,7 +2,7 @@
  * A typed, shaped view of native memory. Ops see it as a matrix: all axes but the last are rows. Tensors own
  * nothing: the arena that they were reserved in does.
  */
-import type { Matrix } from '../native/addon.js';
+import type { Backend, Matrix } from '../native/addon.js';
 import { CapiError } from '../native/errors.js';
 import { Arena } from './arena.js';
 import { type Dtype, dtypeBytes, fromBf16, type HostArray, hostArray, toBf16 } from './dtype.js';
@@ -38,16 +38,21 @@ export class Tensor {
   }
 
   /** A tensor with memory of its own, zeroed, for callers outside a planned run. Dispose of it with `dispose`. */
-  static zeros(shape: readonly number[], dtype: Dtype): Tensor {
-    const arena = new Arena(`tensor [${shape.join(', ')}]`);
+  static zeros(shape: readonly number[], dtype: Dtype, backend: Backend = 'cpu'): Tensor {
+    const arena = new Arena(`tensor [${shape.join(', ')}]`, backend);
     const tensor = arena.reserve(shape, dtype);
     arena.allocate();
     return tensor;
   }
 
   /** The same, with values; numbers are rounded to the dtype. */
-  static from(values: ArrayLike<number>, shape: readonly number[], dtype: Dtype): Tensor {
-    const tensor = Tensor.zeros(shape, dtype);
+  static from(
+    values: ArrayLike<number>,
+    shape: readonly number[],
+    dtype: Dtype,
+    backend: Backend = 'cpu',
+  ): Tensor {
+    const tensor = Tensor.zeros(shape, dtype, backend);
     tensor.write(values);
     return tensor;
   }

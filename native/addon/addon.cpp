@@ -1,6 +1,7 @@
 // The module's entry: one Runtime per environment, then the exports of every family of ops.
 #include <napi.h>
 
+#include "addon/graph.h"
 #include "addon/handles.h"
 #include "addon/ops.h"
 #include "addon/runtime.h"
@@ -13,6 +14,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   // Hooks run before the environment frees the channels that work on the stream may still resolve.
   env.AddCleanupHook([](capi::addon::Runtime* data) { data->stream.stop(); }, runtime);
   runtime->matrix_class = Napi::Persistent(capi::addon::MatrixHandle::define(env));
+  exports.Set("Graph", capi::addon::GraphHandle::define(env));
   exports.Set("Storage", capi::addon::StorageHandle::define(env));
   capi::addon::export_runtime(env, exports);
   capi::addon::export_attention_ops(exports);

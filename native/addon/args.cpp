@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "addon/graph.h"
 #include "addon/handles.h"
 #include "core/error.h"
 
@@ -97,6 +98,10 @@ Args::Bytes Args::bytes(const char* name) const {
 }
 
 void Args::retain() {
+  if (const auto& graph = Runtime::of(env_).capturing) {
+    for (auto& storage : storages_) graph->storages.push_back(std::move(storage));
+    return;
+  }
   stream()->enqueue([storages = std::move(storages_)] {});
 }
 

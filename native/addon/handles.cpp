@@ -4,7 +4,9 @@
 #include <cstring>
 #include <vector>
 
+#include "addon/args.h"
 #include "addon/runtime.h"
+#include "core/device_queue.h"
 
 namespace capi::addon {
 
@@ -27,12 +29,45 @@ size_t size_arg(const Napi::CallbackInfo& info, size_t index, const char* name) 
   return static_cast<size_t>(value);
 }
 
+Backend backend_arg(const Napi::Value& value) {
+  if (value.IsUndefined()) return Backend::kCpu;
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (name == "cpu") return Backend::kCpu;
+  if (name == "cuda") return Backend::kCuda;
+  invalid("[storage] Expected backend cpu or cuda but received " + describe(value));
+}
+
 char* row(const MatrixView& view, int64_t index) {
   return view.as<char>() + static_cast<size_t>(index * view.stride) * dtype_size(view.dtype);
 }
 
 size_t row_bytes(const MatrixView& view) {
   return static_cast<size_t>(view.cols) * dtype_size(view.dtype);
+}
+
+// Between packed rows in host memory and a matrix on its device. On the stream's thread.
+void upload(const MatrixView& target, const char* packed, Stream& stream) {
+  switch (target.backend) {
+    case Backend::kCpu:
+      for (int64_t i = 0; i < target.rows; ++i, packed += row_bytes(target)) {
+        std::memcpy(row(target, i), packed, row_bytes(target));
+      }
+      return;
+    case Backend::kCuda:
+      return stream.device().upload(target, packed);
+  }
+}
+
+void download(char* packed, const MatrixView& source, Stream& stream) {
+  switch (source.backend) {
+    case Backend::kCpu:
+      for (int64_t i = 0; i < source.rows; ++i, packed += row_bytes(source)) {
+        std::memcpy(packed, row(source, i), row_bytes(source));
+      }
+      return;
+    case Backend::kCuda:
+      return stream.device().download(packed, source);
+  }
 }
 
 }  // namespace
@@ -54,7 +89,8 @@ Napi::Function StorageHandle::define(Napi::Env env) {
 
 StorageHandle::StorageHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guarded(info, [&] {
-    slot_->storage = std::make_shared<Storage>(size_arg(info, 0, "bytes"));
+    expect_not_capturing(info.Env(), "an allocation");
+    slot_->storage = std::make_shared<Storage>(size_arg(info, 0, "bytes"), backend_arg(info[1]));
     return info.Env().Undefined();
   });
 }
@@ -143,6 +179,7 @@ void* typed_array_data(const Napi::TypedArray& array) {
 
 Napi::Value MatrixHandle::write(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
+    expect_not_capturing(info.Env(), "write");
     const Borrowed target = borrow("write", "the target");
     if (!info[0].IsTypedArray()) invalid("[write] Expected a typed array");
     const Napi::TypedArray source = info[0].As<Napi::TypedArray>();
@@ -155,29 +192,24 @@ Napi::Value MatrixHandle::write(const Napi::CallbackInfo& info) {
     // Copied now: the caller may reuse its array as soon as write returns.
     const char* from = static_cast<const char*>(typed_array_data(source));
     auto copy = std::make_shared<std::vector<char>>(from, from + bytes);
-    Runtime::of(info.Env()).stream.enqueue([target, copy] {
-      const size_t width = row_bytes(target.view);
-      for (int64_t i = 0; i < target.view.rows; ++i) {
-        std::memcpy(row(target.view, i), copy->data() + static_cast<size_t>(i) * width, width);
-      }
-    });
+    Stream& stream = Runtime::of(info.Env()).stream;
+    stream.enqueue([target, copy, &stream] { upload(target.view, copy->data(), stream); });
     return info.Env().Undefined();
   });
 }
 
 Napi::Value MatrixHandle::read(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
+    expect_not_capturing(info.Env(), "read");
     const Borrowed source = borrow("read", "the source");
     // Allocated here, where a failure has a caller to go to.
     auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(source.view.rows) *
                                                      row_bytes(source.view));
+    Stream& stream = Runtime::of(info.Env()).stream;
+    stream.enqueue([source, bytes, &stream] { download(bytes->data(), source.view, stream); });
     auto pending = std::make_shared<Pending>(info.Env());
-    Runtime::of(info.Env()).stream.enqueue([source, bytes, pending] {
-      const size_t width = row_bytes(source.view);
-      for (int64_t i = 0; i < source.view.rows; ++i) {
-        std::memcpy(bytes->data() + static_cast<size_t>(i) * width, row(source.view, i), width);
-      }
-      Pending::resolve(pending, [bytes](Napi::Env env) -> Napi::Value {
+    stream.when_done([bytes, pending](const Error* failure) {
+      Pending::settle(pending, failure, [bytes](Napi::Env env) -> Napi::Value {
         Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, bytes->size());
         if (!bytes->empty()) std::memcpy(buffer.Data(), bytes->data(), bytes->size());
         return buffer;

@@ -18,7 +18,8 @@ struct Slot {
   std::shared_ptr<Storage> storage;  // null once disposed
 };
 
-// new Storage(bytes); .matrix(byteOffset, dtype, rows, cols, stride); .dispose()
+// new Storage(bytes, 'cpu' | 'cuda' = 'cpu'); .matrix(byteOffset, dtype, rows, cols, stride);
+// .dispose()
 class StorageHandle : public Napi::ObjectWrap<StorageHandle> {
  public:
   static Napi::Function define(Napi::Env env);

@@ -16,6 +16,8 @@ enum class ErrorCode {
   kDisposed,
   kOutOfMemory,
   kBackendUnavailable,
+  kCuda,
+  kInternal,
 };
 
 // "ERR_CAPI_SHAPE_MISMATCH" and so on: the names in lib/native/errors.ts.
@@ -29,5 +31,8 @@ class Error : public std::runtime_error {
  private:
   ErrorCode code_;
 };
+
+// The exception being handled, as an Error: for threads that have no caller to throw to.
+Error current_error() noexcept;
 
 }  // namespace capi

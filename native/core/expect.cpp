@@ -12,26 +12,6 @@ std::string text(int64_t rows, int64_t cols) {
 
 std::string shape_text(const MatrixView& m) { return text(m.rows, m.cols); }
 
-const char* error_code_name(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kShapeMismatch:
-      return "ERR_CAPI_SHAPE_MISMATCH";
-    case ErrorCode::kDtypeMismatch:
-      return "ERR_CAPI_DTYPE_MISMATCH";
-    case ErrorCode::kDeviceMismatch:
-      return "ERR_CAPI_DEVICE_MISMATCH";
-    case ErrorCode::kInvalidArgument:
-      return "ERR_CAPI_INVALID_ARGUMENT";
-    case ErrorCode::kDisposed:
-      return "ERR_CAPI_DISPOSED";
-    case ErrorCode::kOutOfMemory:
-      return "ERR_CAPI_OUT_OF_MEMORY";
-    case ErrorCode::kBackendUnavailable:
-      return "ERR_CAPI_BACKEND_UNAVAILABLE";
-  }
-  return "ERR_CAPI_INVALID_ARGUMENT";
-}
-
 void Expect::that(bool condition, const std::string& expected, const std::string& received,
                   ErrorCode code) const {
   if (condition) return;
@@ -106,11 +86,6 @@ void Expect::same_backend(std::initializer_list<MatrixView> views) const {
     that(view.backend == first->backend, "every tensor on one device", "tensors of two devices",
          ErrorCode::kDeviceMismatch);
   }
-}
-
-void Expect::cuda_unavailable() const {
-  throw Error(ErrorCode::kBackendUnavailable,
-              std::string("[") + op_ + "] This build has no CUDA backend; use a CPU tensor");
 }
 
 }  // namespace capi

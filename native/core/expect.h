@@ -28,7 +28,6 @@ class Expect {
   // condition must hold: "[op] Expected <expected> but received <received>".
   void that(bool condition, const std::string& expected, const std::string& received,
             ErrorCode code = ErrorCode::kInvalidArgument) const;
-  [[noreturn]] void cuda_unavailable() const;
 
  private:
   const char* op_;

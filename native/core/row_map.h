@@ -13,7 +13,7 @@ struct RowMap {
   int64_t source_rows = 0;
   int64_t source_offset = 0;
 
-  int64_t source(int64_t row) const {
+  constexpr int64_t source(int64_t row) const {  // constexpr: kernels on a device call it too
     if (rows == 0) return row;
     const int64_t image = row / rows;
     const int64_t from =

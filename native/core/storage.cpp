@@ -5,45 +5,79 @@
 #include <atomic>
 #include <string>
 
+#include "core/device.h"
 #include "core/error.h"
 
 namespace capi {
 
 namespace {
 
-std::atomic<size_t> live{0};
-std::atomic<size_t> peak{0};
+struct Count {
+  std::atomic<size_t> live{0};
+  std::atomic<size_t> peak{0};
+
+  void add(size_t bytes) {
+    const size_t now = live.fetch_add(bytes) + bytes;
+    size_t seen = peak.load();
+    while (now > seen && !peak.compare_exchange_weak(seen, now)) {
+    }
+  }
+};
+
+Count counts[2];
+
+Count& count_of(Backend backend) { return counts[static_cast<size_t>(backend)]; }
 
 constexpr size_t kHugePage = size_t{2} << 20;
 
-}  // namespace
-
-Storage::Storage(size_t bytes) : bytes_(bytes) {
+size_t whole_pages(size_t bytes) {
   const size_t granule = bytes >= kHugePage ? kHugePage : 4096;
-  mapped_ = (bytes + granule - 1) / granule * granule;
-  if (mapped_ == 0) mapped_ = granule;
-  data_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data_ == MAP_FAILED) {
-    data_ = nullptr;
-    throw Error(ErrorCode::kOutOfMemory, "[storage] Expected " + std::to_string(bytes) +
+  return bytes == 0 ? granule : (bytes + granule - 1) / granule * granule;
+}
+
+void* map_pages(size_t mapped, size_t asked) {
+  void* const data =
+      mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    throw Error(ErrorCode::kOutOfMemory, "[storage] Expected " + std::to_string(asked) +
                                              " bytes of memory but the system refused; " +
-                                             std::to_string(live.load()) + " bytes are live");
+                                             std::to_string(Storage::live_bytes(Backend::kCpu)) +
+                                             " bytes are live");
   }
   // Large pages save TLB misses in GEMM packing; where they are off, this is a no-op.
-  if (mapped_ >= kHugePage) madvise(data_, mapped_, MADV_HUGEPAGE);
-  const size_t now = live.fetch_add(mapped_) + mapped_;
-  size_t seen = peak.load();
-  while (now > seen && !peak.compare_exchange_weak(seen, now)) {
+  if (mapped >= kHugePage) madvise(data, mapped, MADV_HUGEPAGE);
+  return data;
+}
+
+}  // namespace
+
+Storage::Storage(size_t bytes, Backend backend) : bytes_(bytes), backend_(backend) {
+  switch (backend) {
+    case Backend::kCpu:
+      mapped_ = whole_pages(bytes);
+      data_ = map_pages(mapped_, bytes);
+      break;
+    case Backend::kCuda:
+      mapped_ = bytes;
+      data_ = device_allocate(bytes);
+      break;
   }
+  count_of(backend).add(mapped_);
 }
 
 Storage::~Storage() {
-  if (data_ == nullptr) return;
-  munmap(data_, mapped_);
-  live.fetch_sub(mapped_);
+  switch (backend_) {
+    case Backend::kCpu:
+      munmap(data_, mapped_);
+      break;
+    case Backend::kCuda:
+      device_release(data_);
+      break;
+  }
+  count_of(backend_).live.fetch_sub(mapped_);
 }
 
-size_t Storage::live_bytes() { return live.load(); }
-size_t Storage::peak_bytes() { return peak.load(); }
+size_t Storage::live_bytes(Backend backend) { return count_of(backend).live.load(); }
+size_t Storage::peak_bytes(Backend backend) { return count_of(backend).peak.load(); }
 
 }  // namespace capi

@@ -3,6 +3,8 @@
 #include <future>
 #include <utility>
 
+#include "core/device_queue.h"
+
 namespace capi {
 
 Stream::Stream() : thread_([this] { loop(); }) {}
@@ -21,29 +23,61 @@ void Stream::stop() {
 void Stream::enqueue(std::function<void()> work) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back(std::move(work));
+    if (failure_) throw *failure_;
+  }
+  push({std::move(work), {}});
+}
+
+void Stream::when_done(std::function<void(const Error* failure)> told) {
+  push({{}, std::move(told)});
+}
+
+void Stream::wait() {
+  std::promise<std::optional<Error>> done;
+  when_done([&done](const Error* failure) {
+    done.set_value(failure == nullptr ? std::nullopt : std::optional<Error>(*failure));
+  });
+  const std::optional<Error> failure = done.get_future().get();
+  if (failure) throw *failure;
+}
+
+DeviceQueue& Stream::device() {
+  if (!device_) device_ = std::make_unique<DeviceQueue>();
+  return *device_;
+}
+
+void Stream::push(Item item) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(std::move(item));
   }
   changed_.notify_one();
 }
 
-void Stream::wait() {
-  std::promise<void> done;
-  enqueue([&done] { done.set_value(); });
-  done.get_future().wait();
-}
-
 void Stream::loop() {
   for (;;) {
-    std::function<void()> work;
+    Item item;
     {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
       if (stopping_) return;
-      work = std::move(queue_.front());
+      item = std::move(queue_.front());
       queue_.pop_front();
     }
-    work();
+    run(item);
   }
+}
+
+void Stream::run(const Item& item) {
+  try {
+    if (item.work && !failure_) item.work();
+    // Kernels that were only launched may still fail.
+    if (item.told && !failure_ && device_) device_->synchronize();
+  } catch (...) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    failure_ = current_error();
+  }
+  if (item.told) item.told(failure_ ? &*failure_ : nullptr);
 }
 
 }  // namespace capi

@@ -1,14 +1,21 @@
-// An ordered queue of work on one device. The CPU stream is one thread that runs ops in order, so
-// that the caller (Node's event loop) stays free while kernels compute.
+// An ordered queue of work. A stream is one thread that runs ops in order, so that the caller
+// (Node's event loop) stays free: ops on CPU tensors compute there, ops on CUDA tensors launch
+// their kernels.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 
+#include "core/error.h"
+
 namespace capi {
+
+class DeviceQueue;
 
 class Stream {
  public:
@@ -20,18 +27,35 @@ class Stream {
   // Finishes the work that is running and joins; what is queued, now or later, never runs. Only for
   // tear-down: nobody waits any more.
   void stop();
-  // Runs work after everything enqueued before it. Work must not throw.
+  // Runs work after everything enqueued before it. What it throws poisons the stream: results are
+  // undefined from there on, so what is queued never runs and later calls throw the same error.
   void enqueue(std::function<void()> work);
+  // Calls told, on the stream's thread, after everything enqueued before it: with null, or with the
+  // error that poisoned the stream. told must not throw.
+  void when_done(std::function<void(const Error* failure)> told);
   // Blocks the caller until everything enqueued so far has run. Not for the JavaScript thread.
+  // Throws what poisoned the stream.
   void wait();
 
+  // Where ops on CUDA tensors go; made on first use. Only for work on the stream's thread.
+  DeviceQueue& device();
+
  private:
+  struct Item {
+    std::function<void()> work;
+    std::function<void(const Error* failure)> told;
+  };
+
+  void push(Item item);
   void loop();
+  void run(const Item& item);
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> queue_;
+  std::deque<Item> queue_;
+  std::optional<Error> failure_;  // written by the stream's thread, under the mutex
   bool stopping_ = false;
+  std::unique_ptr<DeviceQueue> device_;
   std::thread thread_;
 };
 

@@ -3,9 +3,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -71,9 +73,10 @@ class ThreadPool {
     }
     std::lock_guard<std::mutex> running(run_mutex_);  // two streams take turns
     if (tasks == 1 || count_ == 1) {
-      inside_ = true;
-      for (int64_t task = 0; task < tasks; ++task) body(context, task, 0);
-      inside_ = false;
+      {
+        const Inside inside(0);
+        for (int64_t task = 0; task < tasks; ++task) body(context, task, 0);
+      }
       level_scratch();
       return;
     }
@@ -92,6 +95,7 @@ class ThreadPool {
     // Close the job: a worker that has not joined yet is not waited for.
     job_.fetch_and(~kOpen, std::memory_order_acq_rel);
     while (job_.load(std::memory_order_acquire) != 0) pause();
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     level_scratch();
   }
 
@@ -161,19 +165,34 @@ class ThreadPool {
     leveled_scratch_ = largest;
   }
 
+  // Tasks that throw (no memory for scratch) end the job; the first error goes to the caller of
+  // run.
   void work(int worker) {
-    inside_ = true;
-    worker_ = worker;
-    for (;;) {
-      const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-      if (task >= tasks_) break;
-      body_(context_, task, worker);
+    const Inside inside(worker);
+    try {
+      for (;;) {
+        const int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
+        if (task >= tasks_) break;
+        body_(context_, task, worker);
+      }
+    } catch (...) {
+      next_.store(tasks_, std::memory_order_relaxed);
+      std::lock_guard<std::mutex> lock(sleep_mutex_);
+      if (!failure_) failure_ = std::current_exception();
     }
-    inside_ = false;
   }
 
   static thread_local bool inside_;
   static thread_local int worker_;
+
+  // This thread runs tasks, as this worker.
+  struct Inside {
+    explicit Inside(int worker) {
+      inside_ = true;
+      worker_ = worker;
+    }
+    ~Inside() { inside_ = false; }
+  };
 
   std::atomic<int> count_{1};
   std::vector<std::thread> workers_;
@@ -191,6 +210,7 @@ class ThreadPool {
   void* context_ = nullptr;
   int64_t tasks_ = 0;
   std::atomic<int64_t> next_{0};
+  std::exception_ptr failure_;
   std::atomic<uint64_t> job_{0};  // kOpen while tasks may remain, plus the workers now inside
 };
 

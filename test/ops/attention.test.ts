@@ -1,7 +1,7 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
 import type { RopeKind } from '../../lib/tensor/ops_attention.js';
-import { Tensor } from '../../lib/tensor/tensor.js';
+import { Tensor } from '../support/tensor.js';
 import {
   type AttentionProblem,
   type AttentionResult,

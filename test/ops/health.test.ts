@@ -1,6 +1,6 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../../lib/tensor/tensor.js';
+import { Tensor } from '../support/tensor.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
 import { randomNormal } from '../support/random.js';
 

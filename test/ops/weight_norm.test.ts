@@ -1,5 +1,5 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../../lib/tensor/tensor.js';
+import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { weightNorm, weightNormGradients } from '../support/norm_reference.js';
 import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';

@@ -1,7 +1,7 @@
 /** Tensors to be written by an op under test, and the check that thread counts do not matter. */
 import { addon } from '../../lib/native/addon.js';
 import type { Dtype } from '../../lib/tensor/dtype.js';
-import { Tensor } from '../../lib/tensor/tensor.js';
+import { Tensor } from './tensor.js';
 
 /** Filled with NaN, or with -1 in integer dtypes: what an op does not write shows. */
 export function poisoned(shape: readonly number[], dtype: Dtype): Tensor {

@@ -67,10 +67,9 @@ void attention_forward(const AttentionForward& op, Stream* stream) {
                        op.frequencies, op.images, op.context_images});
   switch (op.q.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { attention_forward_cpu(op); });
-      return;
+      return stream->enqueue([op] { attention_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { attention_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -91,10 +90,9 @@ void attention_backward(const AttentionBackward& op, Stream* stream) {
                        op.frequencies, op.images, op.context_images});
   switch (op.q.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { attention_backward_cpu(op); });
-      return;
+      return stream->enqueue([op] { attention_backward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { attention_backward_cuda(op, stream->device()); });
   }
 }
 

@@ -28,6 +28,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 enum class Rope : uint8_t { kNone, kCoupled, kAxial };
@@ -42,6 +43,7 @@ struct AttentionForward {
 
 void attention_forward(const AttentionForward& op, Stream* stream);
 CAPI_CPU_KERNEL(attention_forward_cpu, AttentionForward)
+void attention_forward_cuda(const AttentionForward& op, DeviceQueue& queue);
 
 // Gradients with respect to q, k and v from grad_out, q, k, v, out and lse. grad_q has the shape of
 // q and may be q itself, and so on for k and v. Rows of context images that no image uses get zero.
@@ -57,5 +59,6 @@ struct AttentionBackward {
 
 void attention_backward(const AttentionBackward& op, Stream* stream);
 CAPI_CPU_KERNEL(attention_backward_cpu, AttentionBackward)
+void attention_backward_cuda(const AttentionBackward& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -35,10 +35,9 @@ void rope_forward(const RopeForward& op, Stream* stream) {
   expect.same_backend({op.x, op.y, op.coordinates, op.frequencies});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { rope_forward_cpu(op); });
-      return;
+      return stream->enqueue([op] { rope_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { rope_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -55,10 +54,9 @@ void rope_backward(const RopeBackward& op, Stream* stream) {
       {op.x, op.grad_y, op.grad_x, op.grad_frequencies, op.coordinates, op.frequencies});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { rope_backward_cpu(op); });
-      return;
+      return stream->enqueue([op] { rope_backward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { rope_backward_cuda(op, stream->device()); });
   }
 }
 

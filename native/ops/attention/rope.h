@@ -17,6 +17,8 @@
 
 namespace capi {
 
+class DeviceQueue;
+
 struct RopeForward {
   MatrixView x, y, coordinates, frequencies;
   int64_t heads = 1;
@@ -33,6 +35,8 @@ void rope_forward(const RopeForward& op, Stream* stream);
 void rope_backward(const RopeBackward& op, Stream* stream);
 
 CAPI_CPU_KERNEL(rope_forward_cpu, RopeForward)
+void rope_forward_cuda(const RopeForward& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(rope_backward_cpu, RopeBackward)
+void rope_backward_cuda(const RopeBackward& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -19,10 +19,9 @@ void target_statistics(const TargetStatistics& op, Stream* stream) {
   expect.same_backend({op.targets, op.entropy, op.mass});
   switch (op.targets.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { target_statistics_cpu(op); });
-      return;
+      return stream->enqueue([op] { target_statistics_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { target_statistics_cuda(op, stream->device()); });
   }
 }
 
@@ -41,10 +40,9 @@ void positional_collapse(const PositionalCollapse& op, Stream* stream) {
   expect.same_backend({op.features, op.result});
   switch (op.features.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { positional_collapse_cpu(op); });
-      return;
+      return stream->enqueue([op] { positional_collapse_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { positional_collapse_cuda(op, stream->device()); });
   }
 }
 

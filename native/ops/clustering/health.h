@@ -6,6 +6,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 // entropy = mean over rows of -sum_k A log A (0 log 0 = 0), mass[k] = mean over rows of A[:, k].
@@ -37,6 +38,8 @@ void target_statistics(const TargetStatistics& op, Stream* stream);
 void positional_collapse(const PositionalCollapse& op, Stream* stream);
 
 CAPI_CPU_KERNEL(target_statistics_cpu, TargetStatistics)
+void target_statistics_cuda(const TargetStatistics& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(positional_collapse_cpu, PositionalCollapse)
+void positional_collapse_cuda(const PositionalCollapse& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -66,10 +66,9 @@ void sinkhorn_column_max(const SinkhornColumnMax& op, Stream* stream) {
   expect.same_backend({op.logits, op.column_max});
   switch (op.logits.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { sinkhorn_column_max_cpu(op); });
-      return;
+      return stream->enqueue([op] { sinkhorn_column_max_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { sinkhorn_column_max_cuda(op, stream->device()); });
   }
 }
 
@@ -86,10 +85,9 @@ void sinkhorn_column_sums(const SinkhornColumnSums& op, Stream* stream) {
   expect.same_backend({op.logits, op.column_max, op.column_scale, op.row_scale, op.column_sums});
   switch (op.logits.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { sinkhorn_column_sums_cpu(op); });
-      return;
+      return stream->enqueue([op] { sinkhorn_column_sums_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { sinkhorn_column_sums_cuda(op, stream->device()); });
   }
 }
 
@@ -101,10 +99,9 @@ void sinkhorn_update_columns(const SinkhornUpdateColumns& op, Stream* stream) {
   expect.same_backend({sums, op.column_scale});
   switch (sums.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { sinkhorn_update_columns_cpu(op); });
-      return;
+      return stream->enqueue([op] { sinkhorn_update_columns_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { sinkhorn_update_columns_cuda(op, stream->device()); });
   }
 }
 
@@ -120,10 +117,9 @@ void clustering_loss(const ClusteringLoss& op, Stream* stream) {
   expect.same_backend({op.logits, op.column_max, op.column_scale, op.row_scale});
   switch (op.logits.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { clustering_loss_cpu(op); });
-      return;
+      return stream->enqueue([op] { clustering_loss_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { clustering_loss_cuda(op, stream->device()); });
   }
 }
 
@@ -135,10 +131,9 @@ void sinkhorn_knopp_loss(const SinkhornKnoppLoss& op, Stream* stream) {
   check_outputs(expect, op);
   switch (op.logits.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { sinkhorn_knopp_loss_cpu(op); });
-      return;
+      return stream->enqueue([op] { sinkhorn_knopp_loss_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { sinkhorn_knopp_loss_cuda(op, stream->device()); });
   }
 }
 

@@ -41,6 +41,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 // column_max = max over each group's rows of logits.
@@ -91,9 +92,14 @@ void clustering_loss(const ClusteringLoss& op, Stream* stream);
 void sinkhorn_knopp_loss(const SinkhornKnoppLoss& op, Stream* stream);
 
 CAPI_CPU_KERNEL(sinkhorn_column_max_cpu, SinkhornColumnMax)
+void sinkhorn_column_max_cuda(const SinkhornColumnMax& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(sinkhorn_column_sums_cpu, SinkhornColumnSums)
+void sinkhorn_column_sums_cuda(const SinkhornColumnSums& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(sinkhorn_update_columns_cpu, SinkhornUpdateColumns)
+void sinkhorn_update_columns_cuda(const SinkhornUpdateColumns& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(clustering_loss_cpu, ClusteringLoss)
+void clustering_loss_cuda(const ClusteringLoss& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(sinkhorn_knopp_loss_cpu, SinkhornKnoppLoss)
+void sinkhorn_knopp_loss_cuda(const SinkhornKnoppLoss& op, DeviceQueue& queue);
 
 }  // namespace capi

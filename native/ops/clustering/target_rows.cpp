@@ -16,10 +16,9 @@ void target_rows(const TargetRows& op, Stream* stream) {
   expect.same_backend({op.predict, op.target_rows});
   switch (op.predict.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { target_rows_cpu(op); });
-      return;
+      return stream->enqueue([op] { target_rows_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { target_rows_cuda(op, stream->device()); });
   }
 }
 

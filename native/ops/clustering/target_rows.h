@@ -11,6 +11,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct TargetRows {
@@ -21,5 +22,6 @@ struct TargetRows {
 void target_rows(const TargetRows& op, Stream* stream);
 
 void target_rows_cpu(const TargetRows& op);
+void target_rows_cuda(const TargetRows& op, DeviceQueue& queue);
 
 }  // namespace capi

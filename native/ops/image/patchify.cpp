@@ -29,10 +29,9 @@ void patchify(const Patchify& op, Stream* stream) {
   expect.same_backend({op.images, op.flips, op.out});
   switch (op.images.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { patchify_cpu(op); });
-      return;
+      return stream->enqueue([op] { patchify_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { patchify_cuda(op, stream->device()); });
   }
 }
 

@@ -16,6 +16,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct Patchify {
@@ -26,5 +27,6 @@ struct Patchify {
 void patchify(const Patchify& op, Stream* stream);
 
 CAPI_CPU_KERNEL(patchify_cpu, Patchify)
+void patchify_cuda(const Patchify& op, DeviceQueue& queue);
 
 }  // namespace capi

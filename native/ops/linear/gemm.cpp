@@ -34,10 +34,9 @@ void gemm(const Gemm& op, Stream* stream) {
   expect.same_backend({op.a, op.b, op.c, op.bias, op.residual, op.pre});
   switch (op.a.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { gemm_cpu(op); });
-      return;
+      return stream->enqueue([op] { gemm_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { gemm_cuda(op, stream->device()); });
   }
 }
 

@@ -24,6 +24,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 enum class GeluEpilogue : unsigned char { kNone, kForward, kBackward };
@@ -43,5 +44,6 @@ struct Gemm {
 void gemm(const Gemm& op, Stream* stream);
 
 CAPI_CPU_KERNEL(gemm_cpu, Gemm)
+void gemm_cuda(const Gemm& op, DeviceQueue& queue);
 
 }  // namespace capi

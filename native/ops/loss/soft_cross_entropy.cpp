@@ -29,10 +29,9 @@ void soft_cross_entropy(const SoftCrossEntropy& op, Stream* stream) {
   expect.same_backend({logits, op.targets, op.loss, op.grad_logits});
   switch (logits.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { soft_cross_entropy_cpu(op); });
-      return;
+      return stream->enqueue([op] { soft_cross_entropy_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { soft_cross_entropy_cuda(op, stream->device()); });
   }
 }
 

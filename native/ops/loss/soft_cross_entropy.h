@@ -14,6 +14,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct SoftCrossEntropy {
@@ -24,5 +25,6 @@ struct SoftCrossEntropy {
 void soft_cross_entropy(const SoftCrossEntropy& op, Stream* stream);
 
 CAPI_CPU_KERNEL(soft_cross_entropy_cpu, SoftCrossEntropy)
+void soft_cross_entropy_cuda(const SoftCrossEntropy& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -17,10 +17,9 @@ void l2_normalize_forward(const L2NormalizeForward& op, Stream* stream) {
   expect.same_backend({op.x, op.y, op.inv_norm});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { l2_normalize_forward_cpu(op); });
-      return;
+      return stream->enqueue([op] { l2_normalize_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { l2_normalize_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -36,10 +35,9 @@ void l2_normalize_backward(const L2NormalizeBackward& op, Stream* stream) {
   expect.same_backend({op.y, op.inv_norm, op.grad_y, op.grad_x});
   switch (op.y.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { l2_normalize_backward_cpu(op); });
-      return;
+      return stream->enqueue([op] { l2_normalize_backward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { l2_normalize_backward_cuda(op, stream->device()); });
   }
 }
 

@@ -13,6 +13,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct L2NormalizeForward {
@@ -28,6 +29,8 @@ void l2_normalize_forward(const L2NormalizeForward& op, Stream* stream);
 void l2_normalize_backward(const L2NormalizeBackward& op, Stream* stream);
 
 CAPI_CPU_KERNEL(l2_normalize_forward_cpu, L2NormalizeForward)
+void l2_normalize_forward_cuda(const L2NormalizeForward& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(l2_normalize_backward_cpu, L2NormalizeBackward)
+void l2_normalize_backward_cuda(const L2NormalizeBackward& op, DeviceQueue& queue);
 
 }  // namespace capi

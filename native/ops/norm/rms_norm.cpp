@@ -29,7 +29,7 @@ void rms_norm_forward(const RmsNormForward& op, Stream* stream) {
     case Backend::kCpu:
       return stream->enqueue([op] { rms_norm_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { rms_norm_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -50,7 +50,7 @@ void rms_norm_backward(const RmsNormBackward& op, Stream* stream) {
     case Backend::kCpu:
       return stream->enqueue([op] { rms_norm_backward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { rms_norm_backward_cuda(op, stream->device()); });
   }
 }
 

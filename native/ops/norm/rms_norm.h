@@ -26,6 +26,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct RmsNormForward {
@@ -44,6 +45,8 @@ void rms_norm_forward(const RmsNormForward& op, Stream* stream);
 void rms_norm_backward(const RmsNormBackward& op, Stream* stream);
 
 CAPI_CPU_KERNEL(rms_norm_forward_cpu, RmsNormForward)
+void rms_norm_forward_cuda(const RmsNormForward& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(rms_norm_backward_cpu, RmsNormBackward)
+void rms_norm_backward_cuda(const RmsNormBackward& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -18,10 +18,9 @@ void weight_norm_forward(const WeightNormForward& op, Stream* stream) {
   expect.same_backend({op.v, op.g, op.weight});
   switch (op.v.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { weight_norm_forward_cpu(op); });
-      return;
+      return stream->enqueue([op] { weight_norm_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { weight_norm_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -40,10 +39,9 @@ void weight_norm_backward(const WeightNormBackward& op, Stream* stream) {
   expect.same_backend({op.v, op.g, op.grad_weight, op.grad_v, op.grad_g});
   switch (op.v.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { weight_norm_backward_cpu(op); });
-      return;
+      return stream->enqueue([op] { weight_norm_backward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { weight_norm_backward_cuda(op, stream->device()); });
   }
 }
 

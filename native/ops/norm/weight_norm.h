@@ -17,6 +17,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct WeightNormForward {
@@ -32,6 +33,8 @@ void weight_norm_forward(const WeightNormForward& op, Stream* stream);
 void weight_norm_backward(const WeightNormBackward& op, Stream* stream);
 
 CAPI_CPU_KERNEL(weight_norm_forward_cpu, WeightNormForward)
+void weight_norm_forward_cuda(const WeightNormForward& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(weight_norm_backward_cpu, WeightNormBackward)
+void weight_norm_backward_cuda(const WeightNormBackward& op, DeviceQueue& queue);
 
 }  // namespace capi

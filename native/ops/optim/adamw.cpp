@@ -39,7 +39,7 @@ void adamw_ema(const AdamwEma& op, Stream* stream) {
     case Backend::kCpu:
       return stream->enqueue([op] { adamw_ema_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { adamw_ema_cuda(op, stream->device()); });
   }
 }
 

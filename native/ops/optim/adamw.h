@@ -25,6 +25,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct AdamwEma {
@@ -38,5 +39,6 @@ struct AdamwEma {
 void adamw_ema(const AdamwEma& op, Stream* stream);
 
 CAPI_CPU_KERNEL(adamw_ema_cpu, AdamwEma)
+void adamw_ema_cuda(const AdamwEma& op, DeviceQueue& queue);
 
 }  // namespace capi

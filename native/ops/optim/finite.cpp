@@ -16,7 +16,7 @@ void count_nonfinite(const CountNonfinite& op, Stream* stream) {
     case Backend::kCpu:
       return stream->enqueue([op] { count_nonfinite_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { count_nonfinite_cuda(op, stream->device()); });
   }
 }
 

@@ -10,6 +10,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct CountNonfinite {
@@ -20,5 +21,6 @@ struct CountNonfinite {
 void count_nonfinite(const CountNonfinite& op, Stream* stream);
 
 CAPI_CPU_KERNEL(count_nonfinite_cpu, CountNonfinite)
+void count_nonfinite_cuda(const CountNonfinite& op, DeviceQueue& queue);
 
 }  // namespace capi

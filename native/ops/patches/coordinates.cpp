@@ -38,10 +38,9 @@ void coordinates(const Coordinates& op, Stream* stream) {
   expect.same_backend({op.out, op.indices});
   switch (op.out.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { coordinates_cpu(op); });
-      return;
+      return stream->enqueue([op] { coordinates_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { coordinates_cuda(op, stream->device()); });
   }
 }
 

@@ -14,6 +14,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 enum class RegisterKind : uint8_t { kEdge, kZeros };
@@ -30,5 +31,6 @@ struct Coordinates {
 void coordinates(const Coordinates& op, Stream* stream);
 
 void coordinates_cpu(const Coordinates& op);
+void coordinates_cuda(const Coordinates& op, DeviceQueue& queue);
 
 }  // namespace capi

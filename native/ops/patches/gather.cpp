@@ -13,10 +13,9 @@ void gather_rows(const GatherRows& op, Stream* stream) {
   expect.same_backend({op.x, op.indices, op.y});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { gather_rows_cpu(op); });
-      return;
+      return stream->enqueue([op] { gather_rows_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { gather_rows_cuda(op, stream->device()); });
   }
 }
 

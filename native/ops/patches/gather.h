@@ -9,6 +9,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct GatherRows {
@@ -18,5 +19,6 @@ struct GatherRows {
 void gather_rows(const GatherRows& op, Stream* stream);
 
 void gather_rows_cpu(const GatherRows& op);
+void gather_rows_cuda(const GatherRows& op, DeviceQueue& queue);
 
 }  // namespace capi

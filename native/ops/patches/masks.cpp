@@ -39,7 +39,7 @@ void generate_masks(const GenerateMasks& op, Stream* stream) {
     case Backend::kCpu:
       return stream->enqueue([op] { generate_masks_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { generate_masks_cuda(op, stream->device()); });
   }
 }
 

@@ -16,6 +16,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 enum class MaskKind : uint8_t { kUniform, kBlock, kInverseBlock };
@@ -34,5 +35,6 @@ struct GenerateMasks {
 void generate_masks(const GenerateMasks& op, Stream* stream);
 
 void generate_masks_cpu(const GenerateMasks& op);
+void generate_masks_cuda(const GenerateMasks& op, DeviceQueue& queue);
 
 }  // namespace capi

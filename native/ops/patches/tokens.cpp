@@ -75,10 +75,9 @@ void tokens_forward(const TokensForward& op, Stream* stream) {
       {op.tokens, op.registers, op.patches, op.mask_token, op.positions, op.visible, op.masked});
   switch (op.tokens.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { tokens_forward_cpu(op); });
-      return;
+      return stream->enqueue([op] { tokens_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { tokens_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -106,10 +105,9 @@ void tokens_backward(const TokensBackward& op, Stream* stream) {
                        op.grad_positions, op.visible, op.masked});
   switch (op.grad_tokens.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { tokens_backward_cpu(op); });
-      return;
+      return stream->enqueue([op] { tokens_backward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { tokens_backward_cuda(op, stream->device()); });
   }
 }
 

@@ -20,6 +20,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct TokensForward {
@@ -39,6 +40,8 @@ void tokens_forward(const TokensForward& op, Stream* stream);
 void tokens_backward(const TokensBackward& op, Stream* stream);
 
 CAPI_CPU_KERNEL(tokens_forward_cpu, TokensForward)
+void tokens_forward_cuda(const TokensForward& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(tokens_backward_cpu, TokensBackward)
+void tokens_backward_cuda(const TokensBackward& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -24,10 +24,9 @@ void drop_path_indices(const DropPathIndices& op, Stream* stream) {
   expect.that(op.iteration >= 0, "iteration >= 0", std::to_string(op.iteration));
   switch (op.indices.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { drop_path_indices_cpu(op); });
-      return;
+      return stream->enqueue([op] { drop_path_indices_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { drop_path_indices_cuda(op, stream->device()); });
   }
 }
 

@@ -9,6 +9,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct DropPathIndices {
@@ -22,5 +23,6 @@ struct DropPathIndices {
 void drop_path_indices(const DropPathIndices& op, Stream* stream);
 
 void drop_path_indices_cpu(const DropPathIndices& op);
+void drop_path_indices_cuda(const DropPathIndices& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -34,10 +34,9 @@ void residual_forward(const ResidualForward& op, Stream* stream) {
   expect.same_backend({op.x, op.branch, op.y, op.images});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { residual_forward_cpu(op); });
-      return;
+      return stream->enqueue([op] { residual_forward_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { residual_forward_cuda(op, stream->device()); });
   }
 }
 
@@ -51,10 +50,9 @@ void residual_gather(const ResidualGather& op, Stream* stream) {
   expect.same_backend({op.grad_y, op.grad_branch, op.images});
   switch (op.grad_y.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { residual_gather_cpu(op); });
-      return;
+      return stream->enqueue([op] { residual_gather_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { residual_gather_cuda(op, stream->device()); });
   }
 }
 

@@ -14,6 +14,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct ResidualForward {
@@ -33,6 +34,8 @@ void residual_forward(const ResidualForward& op, Stream* stream);
 void residual_gather(const ResidualGather& op, Stream* stream);
 
 CAPI_CPU_KERNEL(residual_forward_cpu, ResidualForward)
+void residual_forward_cuda(const ResidualForward& op, DeviceQueue& queue);
 CAPI_CPU_KERNEL(residual_gather_cpu, ResidualGather)
+void residual_gather_cuda(const ResidualGather& op, DeviceQueue& queue);
 
 }  // namespace capi

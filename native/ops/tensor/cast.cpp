@@ -15,10 +15,9 @@ void cast(const Cast& op, Stream* stream) {
   expect.same_backend({op.x, op.y});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { cast_cpu(op); });
-      return;
+      return stream->enqueue([op] { cast_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { cast_cuda(op, stream->device()); });
   }
 }
 

@@ -9,6 +9,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct Cast {
@@ -18,5 +19,6 @@ struct Cast {
 void cast(const Cast& op, Stream* stream);
 
 CAPI_CPU_KERNEL(cast_cpu, Cast)
+void cast_cuda(const Cast& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -10,10 +10,9 @@ void zero(const Zero& op, Stream* stream) {
   expect.present("x", op.x);
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { zero_cpu(op); });
-      return;
+      return stream->enqueue([op] { zero_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { zero_cuda(op, stream->device()); });
   }
 }
 
@@ -24,10 +23,9 @@ void copy(const Copy& op, Stream* stream) {
   expect.same_backend({op.x, op.y});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { copy_cpu(op); });
-      return;
+      return stream->enqueue([op] { copy_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { copy_cuda(op, stream->device()); });
   }
 }
 

@@ -8,6 +8,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct Zero {
@@ -21,6 +22,8 @@ void zero(const Zero& op, Stream* stream);
 void copy(const Copy& op, Stream* stream);
 
 void zero_cpu(const Zero& op);
+void zero_cuda(const Zero& op, DeviceQueue& queue);
 void copy_cpu(const Copy& op);
+void copy_cuda(const Copy& op, DeviceQueue& queue);
 
 }  // namespace capi

@@ -18,10 +18,9 @@ void fill_random(const FillRandom& op, Stream* stream) {
               std::to_string(op.stream));
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { fill_random_cpu(op); });
-      return;
+      return stream->enqueue([op] { fill_random_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { fill_random_cuda(op, stream->device()); });
   }
 }
 

@@ -12,6 +12,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 enum class Distribution : uint8_t { kUniform, kNormal };
@@ -27,5 +28,6 @@ struct FillRandom {
 void fill_random(const FillRandom& op, Stream* stream);
 
 CAPI_CPU_KERNEL(fill_random_cpu, FillRandom)
+void fill_random_cuda(const FillRandom& op, DeviceQueue& queue);
 
 }  // namespace capi

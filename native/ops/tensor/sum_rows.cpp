@@ -13,10 +13,9 @@ void sum_rows(const SumRows& op, Stream* stream) {
   expect.same_backend({op.x, op.y});
   switch (op.x.backend) {
     case Backend::kCpu:
-      stream->enqueue([op] { sum_rows_cpu(op); });
-      return;
+      return stream->enqueue([op] { sum_rows_cpu(op); });
     case Backend::kCuda:
-      expect.cuda_unavailable();
+      return stream->enqueue([op, stream] { sum_rows_cuda(op, stream->device()); });
   }
 }
 

@@ -11,6 +11,7 @@
 
 namespace capi {
 
+class DeviceQueue;
 class Stream;
 
 struct SumRows {
@@ -21,5 +22,6 @@ struct SumRows {
 void sum_rows(const SumRows& op, Stream* stream);
 
 CAPI_CPU_KERNEL(sum_rows_cpu, SumRows)
+void sum_rows_cuda(const SumRows& op, DeviceQueue& queue);
 
 }  // namespace capi

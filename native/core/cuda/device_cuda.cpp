@@ -1,0 +1,117 @@
+#include "core/device.h"
+
+#include <cuda_runtime.h>
+
+#include <mutex>
+
+#include "core/cuda/check.h"
+#include "core/error.h"
+
+namespace capi {
+
+namespace {
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// The kernels are compiled for compute capability 8.0 and newer.
+constexpr int kLeastMajor = 8;
+
+// The oldest driver that runs this CUDA: NVIDIA's table "CUDA Toolkit and Minimum Driver Versions".
+const char* least_driver(int runtime_version) { return runtime_version >= 13000 ? "580" : "525"; }
+
+std::string find_problem(const CudaReport& report, cudaError_t counted) {
+  if (report.driver_version == 0) {
+    return "no NVIDIA driver was found (libcuda.so.1); install driver " +
+           std::string(least_driver(report.runtime_version)) + " or newer";
+  }
+  if (counted == cudaErrorInsufficientDriver) {
+    return "the NVIDIA driver knows CUDA " + version_text(report.driver_version) +
+           " but this build needs CUDA " + version_text(report.runtime_version) +
+           "; install driver " + least_driver(report.runtime_version) + " or newer";
+  }
+  if (counted == cudaErrorNoDevice) {
+    return "the driver sees no GPU; look at nvidia-smi and CUDA_VISIBLE_DEVICES";
+  }
+  if (counted != cudaSuccess) {
+    return std::string("CUDA does not start: ") + cudaGetErrorString(counted);
+  }
+  if (report.devices.empty()) return "the driver sees no GPU";
+  const CudaDevice& first = report.devices.front();
+  if (first.major < kLeastMajor) {
+    return first.name + " has compute capability " + std::to_string(first.major) + "." +
+           std::to_string(first.minor) + " but the kernels need 8.0 or newer";
+  }
+  return "";
+}
+
+// Asked once: a machine does not gain a driver while a process runs.
+const std::string& usable_problem() {
+  static const std::string* const problem = new std::string(cuda_report().problem);
+  return *problem;
+}
+
+}  // namespace
+
+void throw_cuda_error(cudaError_t error, const char* what) {
+  throw Error(ErrorCode::kCuda, std::string("[cuda] ") + what + " failed: " +
+                                    cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
+}
+
+CudaReport cuda_report() {
+  CudaReport report;
+  report.built = true;
+#ifdef CAPI_CUDA_INTERPRETED
+  report.interpreted = true;
+#endif
+  cudaRuntimeGetVersion(&report.runtime_version);
+  cudaDriverGetVersion(&report.driver_version);
+  int count = 0;
+  const cudaError_t counted = cudaGetDeviceCount(&count);
+  for (int i = 0; counted == cudaSuccess && i < count; ++i) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    CudaDevice device = {properties.name,           properties.major,
+                         properties.minor,          properties.multiProcessorCount,
+                         properties.totalGlobalMem, 0};
+    report.devices.push_back(device);
+  }
+  report.problem = find_problem(report, counted);
+  // Asking for free memory starts a context on the device, so only on the one that would be used.
+  size_t free_bytes = 0, total_bytes = 0;
+  if (report.problem.empty() && cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess) {
+    report.devices.front().free_bytes = free_bytes;
+  }
+  cudaGetLastError();  // what was asked above must not show up in the next op's check
+  return report;
+}
+
+void* device_allocate(size_t bytes) {
+  if (!usable_problem().empty()) {
+    throw Error(ErrorCode::kBackendUnavailable,
+                "[cuda] Expected a CUDA device but " + usable_problem());
+  }
+  void* data = nullptr;
+  const size_t asked = bytes == 0 ? 1 : bytes;
+  const cudaError_t error = cudaMalloc(&data, asked);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free_bytes = 0, total_bytes = 0;
+    CAPI_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+    throw Error(ErrorCode::kOutOfMemory, "[storage] Expected " + std::to_string(bytes) +
+                                             " bytes of device memory but " +
+                                             std::to_string(free_bytes) + " of " +
+                                             std::to_string(total_bytes) + " are free");
+  }
+  CAPI_CUDA_CHECK(error);
+  // On the default stream, then waited for: the queues of ops are other streams.
+  CAPI_CUDA_CHECK(cudaMemset(data, 0, asked));
+  CAPI_CUDA_CHECK(cudaDeviceSynchronize());
+  return data;
+}
+
+// After a failure of the device nothing can be freed, and at exit nothing needs to be.
+void device_release(void* data) noexcept { cudaFree(data); }
+
+}  // namespace capi

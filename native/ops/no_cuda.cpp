@@ -1,0 +1,98 @@
+// Stands in for the CUDA side of every op in a library built without CUDA. No tensor can be on a
+// CUDA device there, so none of these is ever called.
+#include "core/error.h"
+#include "ops/attention/attention.h"
+#include "ops/attention/rope.h"
+#include "ops/clustering/health.h"
+#include "ops/clustering/sinkhorn_knopp.h"
+#include "ops/clustering/target_rows.h"
+#include "ops/image/patchify.h"
+#include "ops/linear/gemm.h"
+#include "ops/loss/soft_cross_entropy.h"
+#include "ops/norm/l2_normalize.h"
+#include "ops/norm/rms_norm.h"
+#include "ops/norm/weight_norm.h"
+#include "ops/optim/adamw.h"
+#include "ops/optim/finite.h"
+#include "ops/patches/coordinates.h"
+#include "ops/patches/gather.h"
+#include "ops/patches/masks.h"
+#include "ops/patches/tokens.h"
+#include "ops/residual/drop_path.h"
+#include "ops/residual/residual.h"
+#include "ops/tensor/cast.h"
+#include "ops/tensor/copy.h"
+#include "ops/tensor/fill_random.h"
+#include "ops/tensor/sum_rows.h"
+
+#define CAPI_WITHOUT_KERNEL(kernel, Op) \
+  void kernel(const Op&, DeviceQueue&) { unavailable(#kernel); }
+
+namespace capi {
+
+namespace {
+
+[[noreturn]] void unavailable(const char* kernel) {
+  throw Error(ErrorCode::kBackendUnavailable,
+              std::string("[") + kernel + "] Expected a build with CUDA");
+}
+
+}  // namespace
+
+// ops/attention
+CAPI_WITHOUT_KERNEL(attention_forward_cuda, AttentionForward)
+CAPI_WITHOUT_KERNEL(attention_backward_cuda, AttentionBackward)
+CAPI_WITHOUT_KERNEL(rope_forward_cuda, RopeForward)
+CAPI_WITHOUT_KERNEL(rope_backward_cuda, RopeBackward)
+
+// ops/clustering
+CAPI_WITHOUT_KERNEL(target_statistics_cuda, TargetStatistics)
+CAPI_WITHOUT_KERNEL(positional_collapse_cuda, PositionalCollapse)
+CAPI_WITHOUT_KERNEL(sinkhorn_column_max_cuda, SinkhornColumnMax)
+CAPI_WITHOUT_KERNEL(sinkhorn_column_sums_cuda, SinkhornColumnSums)
+CAPI_WITHOUT_KERNEL(sinkhorn_update_columns_cuda, SinkhornUpdateColumns)
+CAPI_WITHOUT_KERNEL(clustering_loss_cuda, ClusteringLoss)
+CAPI_WITHOUT_KERNEL(sinkhorn_knopp_loss_cuda, SinkhornKnoppLoss)
+CAPI_WITHOUT_KERNEL(target_rows_cuda, TargetRows)
+
+// ops/image
+CAPI_WITHOUT_KERNEL(patchify_cuda, Patchify)
+
+// ops/linear
+CAPI_WITHOUT_KERNEL(gemm_cuda, Gemm)
+
+// ops/loss
+CAPI_WITHOUT_KERNEL(soft_cross_entropy_cuda, SoftCrossEntropy)
+
+// ops/norm
+CAPI_WITHOUT_KERNEL(l2_normalize_forward_cuda, L2NormalizeForward)
+CAPI_WITHOUT_KERNEL(l2_normalize_backward_cuda, L2NormalizeBackward)
+CAPI_WITHOUT_KERNEL(rms_norm_forward_cuda, RmsNormForward)
+CAPI_WITHOUT_KERNEL(rms_norm_backward_cuda, RmsNormBackward)
+CAPI_WITHOUT_KERNEL(weight_norm_forward_cuda, WeightNormForward)
+CAPI_WITHOUT_KERNEL(weight_norm_backward_cuda, WeightNormBackward)
+
+// ops/optim
+CAPI_WITHOUT_KERNEL(adamw_ema_cuda, AdamwEma)
+CAPI_WITHOUT_KERNEL(count_nonfinite_cuda, CountNonfinite)
+
+// ops/patches
+CAPI_WITHOUT_KERNEL(coordinates_cuda, Coordinates)
+CAPI_WITHOUT_KERNEL(gather_rows_cuda, GatherRows)
+CAPI_WITHOUT_KERNEL(generate_masks_cuda, GenerateMasks)
+CAPI_WITHOUT_KERNEL(tokens_forward_cuda, TokensForward)
+CAPI_WITHOUT_KERNEL(tokens_backward_cuda, TokensBackward)
+
+// ops/residual
+CAPI_WITHOUT_KERNEL(drop_path_indices_cuda, DropPathIndices)
+CAPI_WITHOUT_KERNEL(residual_forward_cuda, ResidualForward)
+CAPI_WITHOUT_KERNEL(residual_gather_cuda, ResidualGather)
+
+// ops/tensor
+CAPI_WITHOUT_KERNEL(cast_cuda, Cast)
+CAPI_WITHOUT_KERNEL(zero_cuda, Zero)
+CAPI_WITHOUT_KERNEL(copy_cuda, Copy)
+CAPI_WITHOUT_KERNEL(fill_random_cuda, FillRandom)
+CAPI_WITHOUT_KERNEL(sum_rows_cuda, SumRows)
+
+}  // namespace capi

@@ -1,0 +1,24 @@
+/** What a stream does after work on it has failed: nothing more, and it says why. */
+import { runModule } from '../support/addon_child.js';
+
+test('memory that runs out inside a kernel is an error of that stream, not the end of the process', () => {
+  const end = runModule(`
+    import { execFileSync } from 'node:child_process';
+    import { readFileSync } from 'node:fs';
+    const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--as=' + bytes + ':']);
+    const [a, b, c] = [0, 1, 2].map(() => Tensor.zeros([512, 512], 'f32'));
+    await addon.synchronize();
+    const used = 1024 * Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]);
+    limit(used);
+    ops.gemm({ a, b, c }); // its packed operands are the first scratch of this process
+    const code = (error) => error.code;
+    const codes = [
+      await c.read().catch(code),
+      await addon.synchronize().catch(code),
+    ];
+    limit('unlimited');
+    try { ops.gemm({ a, b, c }); } catch (error) { codes.push(error.code); }
+    console.log(JSON.stringify(codes));`);
+  expect(end).toMatchObject({ status: 0, signal: null, stderr: '' });
+  expect(JSON.parse(end.stdout)).toEqual(new Array(3).fill('ERR_CAPI_OUT_OF_MEMORY'));
+});
