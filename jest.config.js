@@ -2,6 +2,8 @@
 export default {
   testEnvironment: 'node',
   testMatch: ['<rootDir>/test/**/*.test.ts'],
+  // The interpreter of CUDA kernels has a build of its own (scripts/test_interpreter.sh).
+  testPathIgnorePatterns: process.env.CAPI_TEST_BACKEND === 'cuda' ? [] : ['<rootDir>/test/interpreter/'],
   extensionsToTreatAsEsm: ['.ts'],
   // Sources import './x.js' as Node wants it; the file on disk is './x.ts'.
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # The tests of ops on the CUDA kernels, run by the interpreter on the CPU (test/interpreter). Arguments go to jest; with
-# ISA_RESULTS=<folder>, results are written there as JSON.
+# TEST_RESULTS=<folder>, results are written there as JSON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} npm run --silent build:interpreter
 results=()
-[ -z "${ISA_RESULTS:-}" ] || results=(--json --outputFile "$ISA_RESULTS/interpreter.json")
-if [ $# -eq 0 ]; then set -- test/ops; fi
+[ -z "${TEST_RESULTS:-}" ] || results=(--json --outputFile "$TEST_RESULTS/interpreter.json")
+# The ops that have CUDA kernels.
+if [ $# -eq 0 ]; then
+  set -- test/interpreter \
+    test/ops/rms_norm
+fi
 CAPI_ADDON=$PWD/build-interpreter/Release/capi.node CAPI_TEST_BACKEND=cuda NODE_OPTIONS=--experimental-vm-modules \
   node_modules/.bin/jest "$@" "${results[@]}"

@@ -1,7 +1,6 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
 import type { RopeKind } from '../../lib/tensor/ops_attention.js';
-import { Tensor } from '../support/tensor.js';
 import {
   type AttentionProblem,
   type AttentionResult,
@@ -10,6 +9,7 @@ import {
 } from '../support/attention_reference.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { randomNormal, randomNumbers } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 type FloatDtype = 'f32' | 'bf16';
 

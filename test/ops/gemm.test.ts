@@ -1,10 +1,10 @@
 import { addon } from '../../lib/native/addon.js';
 import type { Dtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { gelu, geluSlope, type ProductShape, product } from '../support/gemm.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 const poison = (length: number) => new Float32Array(length).fill(Number.NaN);
 

@@ -1,9 +1,9 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { l2Normalize, l2NormalizeGradient } from '../support/norm_reference.js';
 import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 const close = { atol: 1e-6, rtol: 2e-6 };
 

@@ -1,7 +1,7 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import { randomNumbers } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 interface Kind {
   readonly kind: 'uniform' | 'block' | 'inverse_block';

@@ -1,9 +1,9 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { type AdamwState, adamwReference } from '../support/adamw_reference.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
 import { bytesOf, expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 const rates = { lr: 1e-3, weightDecay: 0.1, momentum: 0.99 };
 const betas = { beta1: 0.9, beta2: 0.95, eps: 1e-8 };

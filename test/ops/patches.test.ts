@@ -1,5 +1,4 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
 import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import {
@@ -9,6 +8,7 @@ import {
   type TokensCase,
 } from '../support/patches_reference.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 describe('gatherRows', () => {
   test.each(['f32', 'bf16', 'f64', 'i32', 'u8'] as const)('takes the named rows of %s', async (dtype) => {

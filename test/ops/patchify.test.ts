@@ -1,8 +1,8 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { testPixels } from '../support/images.js';
+import { Tensor } from '../support/tensor.js';
 
 const mean = [0.485, 0.456, 0.406];
 const std = [0.229, 0.224, 0.225];

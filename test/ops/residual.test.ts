@@ -1,8 +1,8 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
 import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 const exactly = { atol: 0, rtol: 1.2e-7 };
 

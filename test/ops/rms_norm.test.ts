@@ -1,8 +1,8 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 function reference(
   x: Float32Array,

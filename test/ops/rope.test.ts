@@ -1,7 +1,7 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose } from '../support/close.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 const heads = 2;
 const headDim = 12;

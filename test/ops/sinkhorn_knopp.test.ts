@@ -1,6 +1,5 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { randomNormal } from '../support/random.js';
 import {
@@ -9,6 +8,7 @@ import {
   sinkhornReference,
   softCrossEntropyReference,
 } from '../support/sinkhorn.js';
+import { Tensor } from '../support/tensor.js';
 
 const poison = (length: number) => new Float32Array(length).fill(Number.NaN);
 

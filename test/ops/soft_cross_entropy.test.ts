@@ -1,9 +1,9 @@
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { randomNormal } from '../support/random.js';
 import { softCrossEntropyReference } from '../support/sinkhorn.js';
+import { Tensor } from '../support/tensor.js';
 
 /** Rows sum to 1, save the last, which is empty. */
 function randomTargets(rows: number, columns: number, seed: number): Float32Array {

@@ -1,8 +1,8 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
 import { bytesOf, expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 describe('zero and copy', () => {
   test.each(['f32', 'bf16', 'f64', 'i32', 'u8'] as const)('move all of %s', async (dtype) => {

@@ -1,9 +1,9 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { Tensor } from '../support/tensor.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { weightNorm, weightNormGradients } from '../support/norm_reference.js';
 import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
 
 const eps = 1e-8;
 
