@@ -1,0 +1,27 @@
+/** Results of a step, small, read when they are wanted. */
+import type { Arena } from '../tensor/arena.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+export interface StepResults {
+  /** f64 [1, 1] */
+  readonly capiLoss: Tensor;
+  readonly clusteringLoss: Tensor;
+  /** i32 [1, 1]: losses and gradients that are not finite; the step changed nothing when this is not 0 */
+  readonly nonfinite: Tensor;
+  /** f32 [1, 1] and [1, K]: mean entropy of the targets, mean mass of each prototype */
+  readonly targetEntropy: Tensor;
+  readonly mass: Tensor;
+  /** f64 [1, 2]: variance of teacher features between positions, and in all */
+  readonly collapse: Tensor;
+}
+
+export function stepResults(arena: Arena, numClusters: number): StepResults {
+  return {
+    capiLoss: arena.reserve([1, 1], 'f64'),
+    clusteringLoss: arena.reserve([1, 1], 'f64'),
+    nonfinite: arena.reserve([1, 1], 'i32'),
+    targetEntropy: arena.reserve([1, 1], 'f32'),
+    mass: arena.reserve([1, numClusters], 'f32'),
+    collapse: arena.reserve([1, 2], 'f64'),
+  };
+}
