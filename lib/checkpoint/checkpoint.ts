@@ -3,7 +3,6 @@
  * the pointer `latest`. The order of writing (tensors, state, pointer; each synced, then renamed) makes every moment safe
  * to be killed in: a state file that exists names a whole tensors file. This module knows nothing of the model.
  */
-import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CapiError } from '../native/errors.js';
@@ -15,19 +14,14 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from './safetensors.js';
-
-export interface CheckpointState {
-  /** Iterations done: the next one to run has this number. */
-  readonly iteration: number;
-  /** The resolved configuration. */
-  readonly config: unknown;
-  /** Numbers that a resumed run continues from (samples seen, skipped steps, ...). */
-  readonly counters: Readonly<Record<string, number>>;
-  /** Whatever else must survive, as JSON (the metrics' windows). */
-  readonly extras?: unknown;
-  /** Of the package, Node, ... */
-  readonly versions: Readonly<Record<string, string>>;
-}
+import {
+  type CheckpointState,
+  corruptState,
+  encodeState,
+  readStateFile,
+  type StateFile,
+  TENSORS_NAME,
+} from './state_file.js';
 
 export interface CheckpointInfo {
   /** The state file: what names a checkpoint everywhere. */
@@ -46,6 +40,8 @@ export interface LoadedCheckpoint extends CheckpointInfo {
 export interface SaveResult extends CheckpointInfo, FileDigest {
   /** Older checkpoints that were deleted. */
   readonly removed: readonly string[];
+  /** Why files that should have been deleted still stand. The checkpoint is saved all the same. */
+  readonly notRemoved: readonly string[];
 }
 
 /** A damaged checkpoint, and the newest sound one besides it. */
@@ -64,21 +60,27 @@ export class CheckpointCorruptError extends CapiError {
   }
 }
 
-const POINTER = 'latest';
-const STATE_NAME = /^step_(\d+)\.json$/;
-const TENSORS_NAME = /^(step_\d+)(?:\.\d+)?\.safetensors$/;
-const FORMAT_VERSION = 1;
+/** A checkpoint that the file system refused. Those before it stand as they were. */
+export class CheckpointWriteError extends CapiError {
+  readonly reason: string;
 
-interface StateFile extends CheckpointState {
-  readonly format_version: number;
-  readonly sequence: number;
-  readonly tensors: { readonly file: string } & FileDigest;
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(
+      'ERR_CAPI_CHECKPOINT_WRITE',
+      `Cannot save the checkpoint ${path}: ${reason}; earlier checkpoints are untouched`,
+      options,
+    );
+    this.reason = reason;
+  }
 }
 
+const POINTER = 'latest';
+const STATE_NAME = /^step_(\d+)\.json$/;
+
 /**
- * Saves a checkpoint, moves the pointer to it, then keeps only the `keep` newest. When anything fails (a full disk), what
- * was there stays as it was. The tensors' bytes must not change until the promise settles. One saver a folder: the
- * caller holds the run's lock.
+ * Saves a checkpoint, moves the pointer to it, then keeps only the `keep` newest. When the file system refuses (a full disk),
+ * what was there stays as it was and a CheckpointWriteError says why. The tensors' bytes must not change until the promise
+ * settles. One saver a folder: the caller holds the run's lock.
  */
 export async function saveCheckpoint(
   folder: string,
@@ -86,29 +88,27 @@ export async function saveCheckpoint(
   tensors: readonly TensorEntry[],
   { keep }: { readonly keep: number },
 ): Promise<SaveResult> {
+  const saved = await writeCheckpoint(folder, state, tensors);
+  return { ...saved, ...(await prune(folder, keep)) };
+}
+
+async function writeCheckpoint(
+  folder: string,
+  state: CheckpointState,
+  tensors: readonly TensorEntry[],
+): Promise<CheckpointInfo & FileDigest> {
   const stem = `step_${String(state.iteration).padStart(7, '0')}`;
   const path = join(folder, `${stem}.json`);
   try {
     await mkdir(folder, { recursive: true });
-    await removeLeftovers(folder);
+    await removeLeftovers(folder); // makes room; what it cannot delete is told after the save
     const existing = await listCheckpoints(folder);
     const sequence = Math.max(0, ...existing.map((info) => info.sequence)) + 1;
     const file = await unusedTensorsName(folder, stem);
     const digest = await writeSafetensors(join(folder, file), tensors, { format: 'capi-vit' });
-    await writeFileAtomically(
-      path,
-      encodeState({ format_version: FORMAT_VERSION, sequence, ...state, tensors: { file, ...digest } }),
-    );
+    await writeFileAtomically(path, encodeState({ sequence, ...state, tensors: { file, ...digest } }));
     await writeFileAtomically(join(folder, POINTER), `${stem}.json\n`);
-    const removed = await prune(folder, keep);
-    return {
-      path,
-      tensorsPath: join(folder, file),
-      iteration: state.iteration,
-      sequence,
-      ...digest,
-      removed,
-    };
+    return { path, tensorsPath: join(folder, file), iteration: state.iteration, sequence, ...digest };
   } catch (error) {
     await removeLeftovers(folder).catch(() => undefined);
     throw cannotSave(path, error);
@@ -224,46 +224,6 @@ function info(path: string, { tensors, iteration, sequence }: StateFile): Checkp
   return { path, tensorsPath: join(dirname(path), tensors.file), iteration, sequence };
 }
 
-/** The body's own checksum is a field beside it: an edited state is as dangerous as an edited tensor. */
-function encodeState(state: StateFile): string {
-  const body = JSON.stringify(state);
-  return `${JSON.stringify({ state_sha256: sha256(body), ...JSON.parse(body) }, null, 1)}\n`;
-}
-
-async function readStateFile(path: string): Promise<StateFile> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new CapiError(
-      'ERR_CAPI_CHECKPOINT_NOT_FOUND',
-      missing ? `There is no checkpoint at ${path}` : `Cannot read the checkpoint ${path}: ${String(cause)}`,
-      { cause },
-    );
-  }
-  let root: unknown;
-  try {
-    root = JSON.parse(text);
-  } catch (cause) {
-    throw corruptState('its state is not JSON', cause);
-  }
-  if (root === null || typeof root !== 'object') throw corruptState('its state is not a JSON object');
-  const { state_sha256: checksum, ...body } = root as Record<string, unknown>;
-  if (checksum !== sha256(JSON.stringify(body)))
-    throw corruptState('its state was altered (checksum differs)');
-  if (body.format_version !== FORMAT_VERSION) {
-    throw new CapiError(
-      'ERR_CAPI_INVALID_ARGUMENT',
-      `The checkpoint ${path} has format ${String(body.format_version)}; this version reads ${FORMAT_VERSION}`,
-    );
-  }
-  // The checksum vouches for what saveCheckpoint wrote; only the file name could lead out of the folder.
-  const state = body as unknown as StateFile;
-  if (!TENSORS_NAME.test(state.tensors?.file)) throw corruptState('its state names no tensors file');
-  return state;
-}
-
 function checkDigest(path: string, saved: FileDigest, found: FileDigest): void {
   if (saved.bytes !== found.bytes) {
     throw corruptState(`${path} has ${found.bytes} bytes, ${saved.bytes} were written`);
@@ -285,30 +245,48 @@ async function newestSound(folder: string, except: string): Promise<string | und
 }
 
 /** Deletes all but the `keep` newest; never the one that the pointer names. The state goes first: no state, no checkpoint. */
-async function prune(folder: string, keep: number): Promise<string[]> {
-  const latest = await latestCheckpoint(folder);
-  const surplus = (await listCheckpoints(folder))
-    .slice(Math.max(1, keep))
-    .filter(({ path }) => path !== latest);
-  for (const { path, tensorsPath } of surplus) {
-    await rm(path, { force: true });
-    await rm(tensorsPath, { force: true });
+async function prune(folder: string, keep: number): Promise<Pick<SaveResult, 'removed' | 'notRemoved'>> {
+  const removed: string[] = [];
+  const notRemoved: string[] = [];
+  try {
+    const latest = await latestCheckpoint(folder);
+    const surplus = (await listCheckpoints(folder)).slice(Math.max(1, keep));
+    for (const { path } of surplus) {
+      if (path === latest) continue;
+      const failure = await remove(path);
+      if (failure === undefined) removed.push(path);
+      else notRemoved.push(failure);
+    }
+    notRemoved.push(...(await removeLeftovers(folder))); // their tensors among them
+    await syncFolder(folder);
+  } catch (error) {
+    notRemoved.push(messageOf(error));
   }
-  await removeLeftovers(folder);
-  await syncFolder(folder);
-  return surplus.map(({ path }) => path);
+  return { removed, notRemoved };
 }
 
-/** Unfinished files, and tensors that no state names: what a killed save leaves behind. */
-async function removeLeftovers(folder: string): Promise<void> {
+/**
+ * Deletes unfinished files, and tensors that no state names: what a killed save leaves behind. Returns why some of them still
+ * stand.
+ */
+async function removeLeftovers(folder: string): Promise<string[]> {
   const names = await namesIn(folder);
   const named = new Set((await listCheckpoints(folder)).map(({ tensorsPath }) => basename(tensorsPath)));
+  const failures: string[] = [];
   for (const name of names) {
     const stem = TENSORS_NAME.exec(name)?.[1];
     // A damaged state may be of those tensors: leave both to a person.
     const orphan = stem !== undefined && !named.has(name) && !(await isDamagedState(folder, names, stem));
-    if (orphan || name.endsWith(TEMPORARY_SUFFIX)) await rm(join(folder, name), { force: true });
+    if (!orphan && !name.endsWith(TEMPORARY_SUFFIX)) continue;
+    const failure = await remove(join(folder, name));
+    if (failure !== undefined) failures.push(failure);
   }
+  return failures;
+}
+
+/** Undefined, or why the file still stands. */
+async function remove(path: string): Promise<string | undefined> {
+  return rm(path, { force: true }).then(() => undefined, messageOf);
 }
 
 async function isDamagedState(folder: string, names: readonly string[], stem: string): Promise<boolean> {
@@ -348,27 +326,23 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
+/** What the file system says becomes a CheckpointWriteError; anything else is a fault of ours and stays as it is. */
 function cannotSave(path: string, error: unknown): unknown {
-  if (error instanceof CapiError) return error;
+  const cause = error instanceof CapiError ? error.cause : error;
+  const { code, message } = (cause ?? {}) as NodeJS.ErrnoException;
+  if (!/^E[A-Z0-9]+$/.test(String(code))) return error;
   const reasons: Record<string, string> = {
     ENOSPC: 'the disk is full',
     EDQUOT: 'the disk quota is used up',
     EFBIG: 'the file would exceed the size limit',
     EROFS: 'the file system is read-only',
     EACCES: 'the folder may not be written',
+    EIO: 'the disk reports an error',
   };
-  const code = String((error as NodeJS.ErrnoException).code);
-  return new CapiError(
-    'ERR_CAPI_CHECKPOINT_WRITE',
-    `Cannot save the checkpoint ${path}: ${reasons[code] ?? String(error)}; earlier checkpoints are untouched`,
-    { cause: error },
-  );
+  const known = reasons[String(code)];
+  return new CheckpointWriteError(path, known ? `${known} (${code})` : String(message), { cause: error });
 }
 
-function corruptState(why: string, cause?: unknown): CapiError {
-  return new CapiError('ERR_CAPI_CHECKPOINT_CORRUPT', why, cause === undefined ? undefined : { cause });
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -34,6 +34,13 @@ export function trajectoryDifferences(saved: Config, current: Config): ConfigDif
     .filter(({ saved: a, current: b }) => !isDeepStrictEqual(a, b));
 }
 
+/** Those of them after which a resumed run would see other samples: other images, crops, masks or batches. */
+export function sampleDifferences(saved: Config, current: Config): ConfigDifference[] {
+  return trajectoryDifferences(saved, current).filter(({ path }) =>
+    SAMPLES.some((prefix) => path.startsWith(prefix)),
+  );
+}
+
 /** `model.patch_size: 14 in the checkpoint, 16 here`, a line each. */
 export function describeDifferences(list: readonly ConfigDifference[]): string {
   return list
@@ -49,10 +56,13 @@ const WITHOUT_EFFECT: readonly string[] = [
   'train.nan_check_period',
   'train.log_loss_every',
   'train.checkpointing.',
+  'data.max_bad_share',
   'efficiency.dataloader_num_workers',
   'efficiency.backend',
   'efficiency.threads',
 ];
+
+const SAMPLES: readonly string[] = ['train.seed', 'data.', 'optim.batch_size_per_gpu'];
 
 function architecture(config: Config): Record<string, unknown> {
   const { model, capi } = config;

@@ -1,4 +1,5 @@
 /** Whether a run is healthy: use of the prototypes and positional collapse. METHOD section 9. */
+import type { TensorEntry } from '../checkpoint/safetensors.js';
 
 export interface Health {
   /** exp of the entropy of the prototypes' mean mass: how many are really in use, in [1, K]. */
@@ -11,13 +12,27 @@ export interface Health {
 
 const deadShare = 0.01;
 
+/** f64 [K] in a checkpoint: PrototypeUse.mass, so that a resumed run logs what an uninterrupted one would. */
+const massName = 'health.prototype_mass';
+
+export function isPrototypeMass({ name }: TensorEntry): boolean {
+  return name === massName;
+}
+
 /** Averages the prototypes' mass over the steps between two log lines: one step's targets are too few to judge by. */
 export class PrototypeUse {
-  /** f64 [K]: sums over the steps since the last log line. A checkpoint keeps them. */
+  /** f64 [K]: sums over the steps since the last log line. */
   readonly mass: Float64Array;
 
-  constructor(numClusters: number) {
+  /** @param saved the entry of a checkpoint */
+  constructor(numClusters: number, saved?: TensorEntry) {
     this.mass = new Float64Array(numClusters);
+    if (saved) this.mass.set(new Float64Array(saved.data.slice().buffer));
+  }
+
+  entry(): TensorEntry {
+    const data = new Uint8Array(this.mass.slice().buffer);
+    return { name: massName, dtype: 'f64', shape: [this.mass.length], data };
   }
 
   /** @param mass f32 [K]: mean over the targets of a step */

@@ -28,6 +28,15 @@ export interface IterationTimes {
 /** A line of the file, without the keys that a caller added. Numbers that are not finite are null in the file. */
 export type MetricsLine = { readonly iteration: number } & IterationTimes & IterationMetrics;
 
+/** Among the lines, a record of what happened to the run; `iteration` is the number of iterations done. */
+export interface SaveFailure {
+  readonly event: 'save_failed';
+  readonly iteration: number;
+  readonly reason: string;
+  /** The newest that stands; null: none. */
+  readonly last_checkpoint: string | null;
+}
+
 /** The open windows as JSON: saved with a checkpoint, a resumed run writes the lines an uninterrupted one would. */
 export type MetricsWindows = Readonly<Record<string, readonly (number | null)[]>>;
 
@@ -88,6 +97,10 @@ export class MetricsFile implements Disposable {
     return line;
   }
 
+  record(event: SaveFailure): void {
+    this.#append(`${JSON.stringify(event)}\n`);
+  }
+
   windows(): MetricsWindows {
     const copy = [...this.#windows].map(([key, window]) => [
       key,
@@ -130,13 +143,23 @@ export class MetricsFile implements Disposable {
   }
 }
 
-/** Reads a metrics file; lines that are not JSON are left out. */
+/** The measurements of a metrics file; lines that are not JSON are left out. */
 export function readMetrics(path: string): (MetricsLine & Readonly<Record<string, number | null>>)[] {
+  return readLines(path).filter(({ event }) => event === undefined) as (MetricsLine &
+    Record<string, number | null>)[];
+}
+
+/** The records of a metrics file. */
+export function readSaveFailures(path: string): SaveFailure[] {
+  return readLines(path).filter(({ event }) => event === 'save_failed') as unknown as SaveFailure[];
+}
+
+function readLines(path: string): Readonly<Record<string, unknown>>[] {
   return readIfThere(path)
     .split('\n')
-    .flatMap((text) => {
+    .flatMap((text): Readonly<Record<string, unknown>>[] => {
       const line = parseLine(text);
-      return line === undefined ? [] : [line as MetricsLine & Record<string, number | null>];
+      return line === undefined ? [] : [line];
     });
 }
 

@@ -22,8 +22,6 @@ export interface ProgressOptions {
   readonly totalIterations: number;
   /** Images a step, over all ranks. */
   readonly batchSize: number;
-  /** Iterations done before this process: they count for the bar and not for the rate. */
-  readonly startIteration?: number;
   readonly stream?: ProgressStream;
   /** Seconds between two plain lines. */
   readonly plainPeriod?: number;
@@ -37,14 +35,17 @@ const CLEAR_LINE = '\r\x1b[2K';
 const REDRAW_MS = 100;
 /** The rate and the ETA look back this far: long enough to be calm, short enough to notice a change. */
 const RATE_WINDOW_MS = 30_000;
+/** Steps that must have been timed before a rate is shown. The first of a process is not timed: it warms caches up. */
+const FEWEST_TIMED = 3;
 
 export class Progress implements Disposable {
   readonly #options: ProgressOptions;
   readonly #stream: ProgressStream;
   readonly #now: () => number;
   readonly #live: boolean;
-  /** (time, iteration) of the last RATE_WINDOW_MS, oldest first. */
-  readonly #history: { readonly time: number; readonly iteration: number }[];
+  /** (time, iteration) of the updates in the last RATE_WINDOW_MS, oldest first. */
+  readonly #history: { readonly time: number; readonly iteration: number }[] = [];
+  #timed = -1;
   #lastShown = Number.NEGATIVE_INFINITY;
   #last: ProgressUpdate | undefined;
   #shown: ProgressUpdate | undefined;
@@ -59,7 +60,6 @@ export class Progress implements Disposable {
     this.#stream = options.stream ?? process.stderr;
     this.#now = options.now ?? (() => performance.now());
     this.#live = this.#stream.isTTY === true && process.env.TERM !== 'dumb';
-    this.#history = [{ time: this.#now(), iteration: options.startIteration ?? 0 }];
     if (this.#live) {
       this.#stream.write(HIDE_CURSOR);
       // Also when something calls process.exit: a terminal without a cursor outlives the run.
@@ -103,6 +103,7 @@ export class Progress implements Disposable {
   }
 
   #remember(time: number, iteration: number): void {
+    this.#timed += 1;
     this.#history.push({ time, iteration });
     // Keep one entry older than the window, so that the rate always spans it.
     while ((this.#history[1]?.time ?? time) < time - RATE_WINDOW_MS) this.#history.shift();
@@ -120,21 +121,22 @@ export class Progress implements Disposable {
   }
 
   #rate(iteration: number): { readonly imagesPerSecond: number; readonly eta: number } {
-    const first = this.#history[0];
-    const seconds = first === undefined ? 0 : (this.#now() - first.time) / 1000;
-    const perSecond = first === undefined || seconds <= 0 ? 0 : (iteration - first.iteration) / seconds;
-    const left = this.#options.totalIterations - iteration;
+    const [first] = this.#history;
+    if (first === undefined || this.#timed < FEWEST_TIMED)
+      return { imagesPerSecond: Number.NaN, eta: Number.NaN };
+    const perSecond = (1000 * (iteration - first.iteration)) / (this.#now() - first.time);
     return {
       imagesPerSecond: perSecond * this.#options.batchSize,
-      eta: perSecond > 0 ? left / perSecond : Number.NaN,
+      eta: (this.#options.totalIterations - iteration) / perSecond,
     };
   }
 }
 
 interface Line extends ProgressUpdate {
   readonly total: number;
+  /** NaN before it is known. */
   readonly imagesPerSecond: number;
-  /** Seconds; NaN before the rate is known. */
+  /** Seconds; NaN before it is known. */
   readonly eta: number;
 }
 
@@ -197,5 +199,6 @@ function labelled(label: string, value: number | undefined): string[] {
 }
 
 function rate(value: number): string {
+  if (!Number.isFinite(value)) return '--';
   return value >= 100 ? value.toFixed(0) : value.toFixed(1);
 }

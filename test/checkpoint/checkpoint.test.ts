@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
-  type CheckpointState,
+  CheckpointWriteError,
   checkTensors,
   latestCheckpoint,
   listCheckpoints,
@@ -13,6 +13,7 @@ import {
   saveCheckpoint,
 } from '../../lib/checkpoint/checkpoint.js';
 import type { TensorEntry } from '../../lib/checkpoint/safetensors.js';
+import type { CheckpointState } from '../../lib/checkpoint/state_file.js';
 
 let run: string;
 let folder: string;
@@ -58,6 +59,29 @@ test('the newest N are kept and the pointer names the newest', async () => {
   expect((await listCheckpoints(folder)).map(({ iteration }) => iteration)).toEqual([4, 3]);
   expect(await latestCheckpoint(folder)).toBe(join(folder, 'step_0000004.json'));
   expect(await readdir(folder)).toHaveLength(5);
+});
+
+test('what cannot be deleted is named, and neither this save nor the next ones fail for it', async () => {
+  const { tensorsPath } = await save(1);
+  await rm(tensorsPath);
+  await mkdir(tensorsPath); // only files are deleted
+  for (const iteration of [2, 3]) {
+    const { removed, notRemoved } = await save(iteration, 1);
+    expect(removed).toHaveLength(1);
+    expect(notRemoved).toEqual([expect.stringContaining(tensorsPath)]);
+  }
+  expect((await loadCheckpoint((await latestCheckpoint(folder))!)).iteration).toBe(3);
+  expect((await save(4)).notRemoved).toHaveLength(1);
+});
+
+test('a fault that is not of the file system is not called one', async () => {
+  const twice = [...tensorsAt(1), ...tensorsAt(1)];
+  await expect(saveCheckpoint(folder, stateAt(1), twice, { keep: 1 })).rejects.toMatchObject({
+    code: 'ERR_CAPI_INVALID_ARGUMENT',
+  });
+  await rm(folder, { recursive: true });
+  await writeFile(folder, 'in the way');
+  await expect(save(1)).rejects.toBeInstanceOf(CheckpointWriteError);
 });
 
 test('going on from an older checkpoint keeps what is saved last, not what is numbered highest', async () => {

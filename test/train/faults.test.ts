@@ -1,11 +1,20 @@
 /** Bad input and faults: a clear error, and nothing lost. */
-import { mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { saveCheckpoint } from '../../lib/checkpoint/checkpoint.js';
 import type { Config } from '../../lib/config/schema.js';
-import { METRICS_FILE_NAME } from '../../lib/train/metrics_file.js';
+import { METRICS_FILE_NAME, readSaveFailures } from '../../lib/train/metrics_file.js';
 import { computeGradients, trainStep, update } from '../../lib/train/step.js';
-import { type TrainResult, train } from '../../lib/train/trainer.js';
+import { type TrainOptions, type TrainResult, train } from '../../lib/train/trainer.js';
 import { TrainingRun } from '../../lib/train/training_run.js';
 import { TemporaryFolder } from '../support/images.js';
 import { bytesOf } from '../support/outputs.js';
@@ -34,9 +43,10 @@ interface Told {
   readonly notes: readonly string[];
 }
 
-async function trainAndListen(config: Config): Promise<Told> {
+async function trainAndListen(config: Config, onStep?: TrainOptions['onStep']): Promise<Told> {
   const notes: string[] = [];
-  return { result: await train(config, { onNote: (note) => notes.push(note) }), notes };
+  const listener = { onNote: (note: string) => notes.push(note), ...(onStep ? { onStep } : {}) };
+  return { result: await train(config, listener), notes };
 }
 
 const checkpoints = (config: Config) => join(config.train.output_dir, 'checkpoints');
@@ -56,6 +66,30 @@ describe('data', () => {
   test('a batch larger than the data set is refused with both numbers', async () => {
     const config = tinyConfig(folder, ['optim.batch_size_per_gpu=41']);
     await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA', '41', '40'));
+  });
+
+  test.each([
+    ['a backend that is not there', 'ERR_CAPI_BACKEND_UNAVAILABLE', ['efficiency.backend=cuda']],
+    ['data that is not there', 'ERR_CAPI_DATA', ['data.dataset=/nowhere']],
+    ['a batch larger than the data set', 'ERR_CAPI_DATA', ['optim.batch_size_per_gpu=41']],
+    [
+      'a teacher that is not there',
+      'ERR_CAPI_CHECKPOINT_NOT_FOUND',
+      ['capi.target_source=frozen_teacher', 'capi.teacher_weights=/nowhere'],
+    ],
+  ])('%s: nothing is written', async (_what, code, overrides) => {
+    const output = join(folder.path, 'runs', 'first');
+    const config = tinyConfig(folder, [...overrides, `train.output_dir=${output}`]);
+    await expect(train(config)).rejects.toEqual(coded(code));
+    expect(existsSync(join(folder.path, 'runs'))).toBe(false);
+  });
+
+  test('a first batch that cannot be read leaves a folder as it was', async () => {
+    for (let i = 0; i < 8; i++) folder.write(`images/${i}.png`, 'this is no picture');
+    const config = tinyConfig(folder, [`data.dataset=${folder.path}/images`, 'optim.batch_size_per_gpu=8']);
+    folder.write('run/notes.txt', 'mine');
+    await expect(train(config)).rejects.toEqual(coded('ERR_CAPI_DATA'));
+    expect(readdirSync(config.train.output_dir)).toEqual(['notes.txt']);
   });
 
   test('a refused run leaves its folder free for the next one', async () => {
@@ -151,16 +185,26 @@ describe('checkpoints', () => {
     expect(await lastTensors(config)).toEqual(before);
   });
 
-  test('a full disk while saving: the run ends with the reason, the old checkpoint stays', async () => {
+  test('a disk that stays full: the run goes on to its end, which is an error, and the old checkpoint stands', async () => {
     const config = tinyConfig(folder, ['optim.total_iters=4', 'train.checkpointing.period=2']);
-    await train(tinyConfig(folder, ['optim.total_iters=4', 'train.checkpointing.period=2']), {
-      stop: () => true,
-    });
+    await train(config, { stop: () => true });
     const before = await lastTensors(config);
-    const size = readFileSync((await lastCheckpoint(config)).tensorsPath).length;
+    const { path: good, tensorsPath } = await lastCheckpoint(config);
+    const size = readFileSync(tensorsPath).length;
     const end = await trainInChild(folder, config, { fileLimit: Math.floor(size / 1024 / 2) });
     expect(end).toMatchObject({ code: 1, stderr: '' });
+    expect(end.lines).toContain('step 4');
+    const failures = readSaveFailures(join(config.train.output_dir, METRICS_FILE_NAME));
+    const reason = 'the file would exceed the size limit (EFBIG)';
+    expect(failures).toEqual(
+      [2, 3].map((iteration) => ({ event: 'save_failed', iteration, reason, last_checkpoint: good })),
+    );
+    expect(end.lines).toContain(
+      `note the save at iteration 2 failed: ${reason}; the last good checkpoint is ${good}; ` +
+        'the run goes on and saves again at iteration 3',
+    );
     expect(end.lines.at(-1)).toMatch(/^error ERR_CAPI_CHECKPOINT_WRITE Cannot save .*size limit.*untouched/);
+    expect(end.lines.at(-1)).toContain(`the last good checkpoint is ${good}`);
     expect(await lastTensors(config)).toEqual(before);
     expect(readdirSync(checkpoints(config)).sort()).toEqual([
       'latest',
@@ -168,6 +212,108 @@ describe('checkpoints', () => {
       'step_0000001.safetensors',
     ]);
     expect(await train(config)).toMatchObject({ finished: true, iteration: 4 });
+  });
+
+  test('a periodic save that fails is tried again before the next period', async () => {
+    const settings = [
+      'optim.total_iters=40',
+      'train.checkpointing.period=20',
+      'train.checkpointing.max_to_keep=9',
+    ];
+    const config = tinyConfig(folder, settings);
+    await train(config, { stop: () => true });
+    // No file can take the place of a folder.
+    const obstacle = join(checkpoints(config), 'step_0000020.json');
+    const { result, notes } = await trainAndListen(config, ({ iteration }) => {
+      if (iteration === 19) mkdirSync(obstacle);
+      if (iteration === 21) rmdirSync(obstacle);
+    });
+    expect(result).toMatchObject({ finished: true, iteration: 40 });
+    expect(notes.filter((note) => /save/.test(note))).toEqual([
+      expect.stringMatching(/^the save at iteration 20 failed: .*again at iteration 22$/),
+      expect.stringMatching(/^saved again: .*step_0000022.json$/),
+    ]);
+    expect(readdirSync(checkpoints(config)).filter((name) => name.endsWith('.json'))).toEqual([
+      'step_0000001.json',
+      'step_0000022.json',
+      'step_0000040.json',
+    ]);
+    const calm = tinyConfig(folder, [...settings, `train.output_dir=${folder.path}/calm`]);
+    await train(calm);
+    expect(await lastTensors(config)).toEqual(await lastTensors(calm));
+  });
+
+  test('an old checkpoint that cannot be deleted is a note after a save that succeeded', async () => {
+    const config = tinyConfig(folder, ['train.checkpointing.period=2', 'train.checkpointing.max_to_keep=1']);
+    const old = join(checkpoints(config), 'step_0000002.safetensors');
+    const { result, notes } = await trainAndListen(config, ({ iteration }) => {
+      if (iteration !== 3) return;
+      rmSync(old);
+      mkdirSync(old);
+    });
+    expect(result).toMatchObject({ finished: true, iteration: 10 });
+    const told = notes.filter((note) => note.includes('could not be deleted'));
+    expect(told[0]).toMatch(/^saved .*step_0000004.json, but older files .*step_0000002.safetensors/);
+    expect(notes.join()).not.toMatch(/failed|Cannot save/);
+    expect((await lastCheckpoint(config)).iteration).toBe(10);
+  });
+
+  describe('of a run that differs', () => {
+    const other = (...overrides: string[]) => tinyConfig(folder, ['optim.total_iters=6', ...overrides]);
+
+    test('in seed, data set or network is refused with every difference, and nothing is changed', async () => {
+      const config = await runOfTwoCheckpoints();
+      const before = [
+        await lastTensors(config),
+        readFileSync(join(config.train.output_dir, 'config.yaml'), 'utf8'),
+      ];
+      const copy = folder.write('copy/train-images-idx3-ubyte', readFileSync(config.data.dataset));
+      const differing = [
+        'train.seed=4',
+        `data.dataset=${copy}`,
+        'model.position=rope_axial',
+        'data.mask_ratio=0.6',
+      ];
+      await expect(train(other(...differing, 'optim.weight_decay=0'))).rejects.toEqual(
+        coded(
+          'ERR_CAPI_CHECKPOINT_MISMATCH',
+          'train.seed: 0 in the checkpoint, 4 here',
+          `${JSON.stringify(copy)} here`,
+          'model.position: "rope_coupled" in the checkpoint, "rope_axial" here',
+          'data.mask_ratio: 0.5 in the checkpoint, 0.6 here',
+          'another train.output_dir',
+          `train.resume_from=${join(checkpoints(config), 'step_0000004.json')}`,
+        ),
+      );
+      await expect(train(other('train.seed=4', 'optim.weight_decay=0'))).rejects.toEqual(
+        expect.objectContaining({ message: expect.not.stringContaining('weight_decay') }),
+      );
+      expect([
+        await lastTensors(config),
+        readFileSync(join(config.train.output_dir, 'config.yaml'), 'utf8'),
+      ]).toEqual(before);
+    });
+
+    test('goes on when resume_from asks for it, and from then on by itself', async () => {
+      const config = await runOfTwoCheckpoints();
+      const path = join(checkpoints(config), 'step_0000004.json');
+      const { result, notes } = await trainAndListen(other('train.seed=4', `train.resume_from=${path}`));
+      expect(result).toMatchObject({ finished: true, iteration: 6 });
+      expect(notes.join('\n')).toContain('train.seed: 0 in the checkpoint, 4 here');
+      expect(await train(other('train.seed=4'))).toMatchObject({ finished: true, iteration: 6 });
+    });
+
+    test('in rates, length or logging goes on with a note', async () => {
+      await runOfTwoCheckpoints();
+      const { result, notes } = await trainAndListen(
+        other('optim.lr_schedule.base_value=1e-4', 'train.log_loss_every=1'),
+      );
+      expect(result).toMatchObject({ finished: true, iteration: 6 });
+      const note = notes.find((text) => text.includes('configuration changed'));
+      expect(note).toContain('optim.total_iters: 4 in the checkpoint, 6 here');
+      expect(note).toContain('optim.lr_schedule.base_value: 0.001 in the checkpoint, 0.0001 here');
+      expect(note).not.toContain('log_loss_every');
+    });
   });
 
   test('a run that began with resume_from and was stopped continues from its own newest checkpoint', async () => {

@@ -1,7 +1,13 @@
 import { appendFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type IterationMetrics, MetricsFile, readMetrics } from '../../lib/train/metrics_file.js';
+import {
+  type IterationMetrics,
+  MetricsFile,
+  readMetrics,
+  readSaveFailures,
+  type SaveFailure,
+} from '../../lib/train/metrics_file.js';
 
 let folder: string;
 let path: string;
@@ -100,6 +106,27 @@ test('lines from the next iteration on, and a line cut short, are dropped; a run
   expect(readMetrics(path).map(({ iteration }) => iteration)).toEqual([0, 20, 40]);
   (await MetricsFile.open(path, 0))[Symbol.dispose]();
   expect(await readFile(path, 'utf8')).toBe('');
+});
+
+test('a record stands among the lines, is no measurement, and goes with the iterations it is about', async () => {
+  const failure: SaveFailure = {
+    event: 'save_failed',
+    iteration: 30,
+    reason: 'the disk is full (ENOSPC)',
+    last_checkpoint: null,
+  };
+  {
+    using file = await MetricsFile.open(path, 0);
+    run(file, 0, 30);
+    file.record(failure);
+    run(file, 30, 60);
+  }
+  expect(readMetrics(path).map(({ iteration }) => iteration)).toEqual([0, 20, 40]);
+  expect(readSaveFailures(path)).toEqual([failure]);
+  (await MetricsFile.open(path, 31))[Symbol.dispose]();
+  expect(readSaveFailures(path)).toHaveLength(1);
+  (await MetricsFile.open(path, 30))[Symbol.dispose]();
+  expect(readSaveFailures(path)).toEqual([]);
 });
 
 test('a disposed file takes no more lines, and disposing twice is safe', async () => {

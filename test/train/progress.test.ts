@@ -128,19 +128,29 @@ test('a dumb terminal gets plain lines', () => {
   expect(stream.text).not.toContain('\x1b');
 });
 
-test('iterations of an earlier process do not count for the rate', () => {
+/** What is shown after each of some steps that end at these times, ms. */
+function linesAt(times: readonly number[], firstIteration = 1): string[] {
   const stream = new Recorder(false);
   let now = 0;
-  const progress = new Progress({
-    totalIterations: 1000,
-    batchSize: 10,
-    startIteration: 900,
-    stream,
-    now: () => now,
+  const clock = { stream, plainPeriod: 0, now: () => now };
+  const progress = new Progress({ totalIterations: 1000, batchSize: 10, ...clock });
+  times.forEach((time, i) => {
+    now = time;
+    progress.update(update(firstIteration + i));
   });
-  now = 10_000;
-  progress.update(update(910));
-  expect(stream.text).toContain('10.0 images/s  eta 1m 30s');
+  return stream.text.trimEnd().split('\n');
+}
+
+test('there is no rate and no time left until three steps after the first were timed', () => {
+  const lines = linesAt([60_000, 61_000, 62_000, 63_000, 64_000]);
+  for (const line of lines.slice(0, 3)) expect(line).toContain('-- images/s  eta --');
+  // The slow first step counts for neither.
+  expect(lines[3]).toContain('10.0 images/s  eta 16m 36s');
+  expect(lines[4]).toContain('10.0 images/s  eta 16m 35s');
+});
+
+test('iterations of an earlier process do not count for the rate', () => {
+  expect(linesAt([1000, 2000, 3000, 4000], 901).at(-1)).toContain('10.0 images/s  eta 1m 36s');
 });
 
 test('where nothing is learned there are no losses, and the last line comes once', () => {
