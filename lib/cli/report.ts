@@ -1,6 +1,6 @@
 /** `capi report`: a run as one HTML file. */
 import { basename, join, resolve } from 'node:path';
-import { writeReport } from '../eval/report.js';
+import { writeReport } from '../eval/report/page.js';
 import { runReport } from '../train/run_report.js';
 
 export async function reportCommand(run: string, options: { output?: string }) {

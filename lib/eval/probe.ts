@@ -5,7 +5,7 @@
 import { accuracy, fitStandardizer, meanOverPatches, standardize } from './features.js';
 import { predictByNeighbours } from './knn.js';
 import { fitLogisticRegression, predictLabels } from './logistic_regression.js';
-import type { ProbeScores } from './report.js';
+import type { ProbeScores } from './report/data.js';
 import type { VisionModel } from './vision_model.js';
 
 export interface LabelledImages {

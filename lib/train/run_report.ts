@@ -1,13 +1,14 @@
 /** What the report of a run shows: its curves, some masks, patch features as colours, its configuration. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { listCheckpoints } from '../checkpoint/checkpoint.js';
 import { loadConfig } from '../config/load.js';
 import type { Config } from '../config/schema.js';
 import { configToYaml } from '../config/to_yaml.js';
 import { openSource } from '../data/source.js';
 import { type LoadedImages, loadImages } from '../eval/load_images.js';
 import { componentColoursJoint, componentColoursPerImage } from '../eval/pca.js';
-import type { FeaturePicture, MaskPicture, Pixels, ReportData } from '../eval/report.js';
+import type { FeaturePicture, MaskPicture, Pixels, ReportData } from '../eval/report/data.js';
 import { loadModel, VisionModel } from '../eval/vision_model.js';
 import { numPositions } from '../model/model_config.js';
 import { CapiError, isCapiError } from '../native/errors.js';
@@ -15,9 +16,10 @@ import { packageVersion } from '../native/versions.js';
 import { ops } from '../tensor/ops.js';
 import { Tensor } from '../tensor/tensor.js';
 import { maskOptions } from './batch.js';
-import { METRICS_FILE_NAME, readMetrics } from './metrics_file.js';
+import { METRICS_FILE_NAME, readMetrics, readSaveFailures, type SaveFailure } from './metrics_file.js';
 import { network } from './network.js';
 import { RESOLVED_CONFIG_NAME } from './resolved_config.js';
+import { checkpointFolder } from './run_checkpoints.js';
 
 /** Images shown. */
 const pictures = 8;
@@ -36,20 +38,40 @@ export async function runReport(folder: string, title = folder): Promise<ReportD
     );
   }
   const { config } = await loadConfig(configPath);
-  const metrics = readMetrics(join(folder, METRICS_FILE_NAME));
+  const metricsPath = join(folder, METRICS_FILE_NAME);
+  const metrics = readMetrics(metricsPath);
+  const done = Math.max((metrics.at(-1)?.iteration ?? -1) + 1, await savedIterations(folder));
   const shown = await runPictures(config, folder);
   return {
     title,
     metrics,
     numClusters: config.capi.num_clusters,
     config: configToYaml(config),
-    facts: facts(config),
+    facts: facts(config, done),
     ...shown,
+    warnings: [...(shown.warnings ?? []), ...saveWarning(readSaveFailures(metricsPath))],
     footer: `capi-vit ${packageVersion()}`,
   };
 }
 
-function facts(config: Config): { label: string; value: string }[] {
+/** Iterations done by the newest checkpoint. */
+async function savedIterations(folder: string): Promise<number> {
+  const [newest] = await listCheckpoints(checkpointFolder(folder));
+  return newest?.iteration ?? 0;
+}
+
+function saveWarning(failures: readonly SaveFailure[]): string[] {
+  const last = failures.at(-1);
+  if (last === undefined) return [];
+  const which =
+    failures.length === 1
+      ? `The save at iteration ${last.iteration} failed`
+      : `${failures.length} saves failed, the last at iteration ${last.iteration}`;
+  return [`${which}: ${last.reason}. The last good checkpoint was ${last.last_checkpoint ?? 'none'}.`];
+}
+
+function facts(config: Config, done: number): { label: string; value: string }[] {
+  const { total_iters: total } = config.optim;
   const { model, images, visible, predicted } = network(config);
   return [
     { label: 'data', value: config.data.dataset },
@@ -62,7 +84,7 @@ function facts(config: Config): { label: string; value: string }[] {
       value: `${images} images, ${visible} of ${numPositions(model)} patches seen, ${predicted} predicted`,
     },
     { label: 'prototypes', value: String(config.capi.num_clusters) },
-    { label: 'steps', value: String(config.optim.total_iters) },
+    { label: 'steps', value: done < total ? `${done} of ${total}` : String(total) },
     { label: 'storage', value: config.efficiency.param_dtype },
   ];
 }

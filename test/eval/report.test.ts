@@ -2,8 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { compactNumber, lineChart } from '../../lib/eval/charts.js';
-import { type ReportData, renderReport, writeReport } from '../../lib/eval/report.js';
+import { tickLabels } from '../../lib/eval/report/axis.js';
+import type { ReportData } from '../../lib/eval/report/data.js';
+import { lineChart } from '../../lib/eval/report/line_chart.js';
+import { renderReport, writeReport } from '../../lib/eval/report/page.js';
+import { compactNumber } from '../../lib/eval/report/text.js';
 
 const pixels = { data: new Uint8Array(8 * 8 * 3).fill(200), width: 8, height: 8 };
 const metrics = Array.from({ length: 30 }, (_, i) => ({
@@ -120,6 +123,50 @@ describe('charts', () => {
       expect(html.length).toBeLessThan(60_000);
     }
     expect(draw(0, 0)).toBe('');
+  });
+
+  const ticksOf = (html: string, anchor: 'middle' | 'end') =>
+    [...html.matchAll(/<text class="tick"[^>]*text-anchor="(\w+)">([^<]*)/g)]
+      .filter(([, where]) => where === anchor)
+      .map(([, , label]) => label);
+
+  it.each([
+    [[0, 1], 4.1],
+    [[0, 3], 0.999],
+    [[0], 4.1],
+    [[12_340], 12_340],
+    [[12_340, 12_347], 10_001],
+    [[0, 12], 1e-4],
+  ])('of iterations %j have different labels, and whole iterations', (xs, y) => {
+    const points = xs.map((x, i) => [x, y * (1 + i / 1e4)] as const);
+    const html = lineChart({ title: 'c', xLabel: 'x', series: [{ label: 's', colour: 'first', points }] });
+    for (const anchor of ['middle', 'end'] as const) {
+      const labels = ticksOf(html, anchor);
+      expect(labels.length).toBeGreaterThan(0);
+      expect(new Set(labels).size).toBe(labels.length);
+    }
+    for (const label of ticksOf(html, 'middle')) expect(label).toMatch(/^\d+$/);
+  });
+
+  it.each([
+    [
+      [0, 5000, 10_000],
+      ['0', '5000', '10k'],
+    ],
+    [
+      [12_340, 12_350],
+      ['12340', '12350'],
+    ],
+    [
+      [0, 2.5],
+      ['0.0', '2.5'],
+    ],
+    [
+      [0, 0.000_125, 0.000_25],
+      ['0', '1.25e-4', '2.5e-4'],
+    ],
+  ])('label %j as %j', (ticks, labels) => {
+    expect(tickLabels(ticks)).toEqual(labels);
   });
 
   it.each([

@@ -1,15 +1,16 @@
 /**
- * Line charts and dumbbell charts as inline SVG: axes with round ticks, a legend where it is needed, and values
- * under the pointer without any script. Colours come from the page's style sheet, so one drawing serves light,
- * dark and paper.
+ * Line charts as inline SVG: axes with round ticks, a legend where it is needed, and values under the pointer without any
+ * script. Colours come from the page's style sheet, so one drawing serves light, dark and paper.
  */
+import { coordinate, roundStep, tickLabels, ticksAround, ticksWithin, widen } from './axis.js';
+import { compactNumber, escapeHtml } from './text.js';
 
 export type SeriesColour = 'first' | 'second' | 'third';
 
 export interface Series {
   readonly label: string;
   readonly colour: SeriesColour;
-  readonly points: readonly Point[]; // ascending x
+  readonly points: readonly Point[]; // ascending x, integers
 }
 
 export type Point = readonly [x: number, y: number];
@@ -20,20 +21,12 @@ export interface LineChart {
   readonly about?: string;
   readonly xLabel: string;
   readonly series: readonly Series[];
+  /** How values are written; ticks find their own decimals. */
   readonly format?: (value: number) => string;
   /** The axis reaches at least these values. */
   readonly include?: readonly number[];
   /** Draws a moving average over the pale measured line. */
   readonly smooth?: boolean;
-}
-
-export interface DumbbellChart {
-  readonly rows: readonly { readonly label: string; readonly from: number; readonly to: number }[];
-  readonly fromLabel: string;
-  readonly toLabel: string;
-  readonly xLabel: string;
-  readonly format: (value: number) => string;
-  readonly formatChange: (value: number) => string;
 }
 
 // Near the width of a column on a page and on a phone, so that 12 units of text are about 12 pixels.
@@ -45,7 +38,6 @@ const TOP = 12;
 const BOTTOM = 38;
 const MOST_POINTS = 400; // more would only draw over each other
 const POINTER_BANDS = 44;
-const DUMBBELL_WIDTH = 420;
 
 /** A figure with heading, last values and drawing. */
 export function lineChart(chart: LineChart): string {
@@ -57,8 +49,13 @@ export function lineChart(chart: LineChart): string {
   const xs = all.map(([x]) => x);
   const ys = [...all.map(([, y]) => y), ...(chart.include ?? [])];
   const first = Math.min(...xs);
-  const [left, right] = widen(first < 0.1 * Math.max(...xs) ? Math.min(0, first) : first, Math.max(...xs));
-  const yTicks = roundTicks(...widen(Math.min(...ys), Math.max(...ys)), 5, true);
+  const end = Math.max(...xs);
+  const [left, right] =
+    first < end ? [first < 0.1 * end ? Math.min(0, first) : first, end] : [end - 0.5, end + 0.5];
+  const yTicks = ticksAround(...widen(Math.min(...ys), Math.max(...ys)));
+  const yLabels = tickLabels(yTicks);
+  const xTicks = ticksWithin(left, right, Math.ceil(roundStep(left, right))); // x counts
+  const xLabels = tickLabels(xTicks);
   const low = yTicks[0] ?? 0;
   const high = yTicks.at(-1) ?? 1;
   const toX = (x: number): number => LEFT + ((x - left) / (right - left)) * (WIDTH - LEFT - RIGHT);
@@ -74,14 +71,14 @@ export function lineChart(chart: LineChart): string {
   );
   const svg = [
     ...yTicks.map(
-      (y) =>
+      (y, i) =>
         `<line class="${y === low ? 'axis' : 'grid'}" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${coordinate(toY(y))}" y2="${coordinate(toY(y))}"/>` +
-        `<text class="tick" x="${LEFT - 8}" y="${coordinate(toY(y) + 4)}" text-anchor="end">${escapeHtml(tickLabel(y, yTicks, chart.format))}</text>`,
+        `<text class="tick" x="${LEFT - 8}" y="${coordinate(toY(y) + 4)}" text-anchor="end">${escapeHtml(yLabels[i] ?? '')}</text>`,
     ),
-    ...roundTicks(left, right, 5, false).map(
-      (x) =>
+    ...xTicks.map(
+      (x, i) =>
         `<line class="axis" x1="${coordinate(toX(x))}" x2="${coordinate(toX(x))}" y1="${HEIGHT - BOTTOM}" y2="${HEIGHT - BOTTOM + 4}"/>` +
-        `<text class="tick" x="${coordinate(toX(x))}" y="${HEIGHT - BOTTOM + 17}" text-anchor="middle">${compactNumber(x)}</text>`,
+        `<text class="tick" x="${coordinate(toX(x))}" y="${HEIGHT - BOTTOM + 17}" text-anchor="middle">${xLabels[i] ?? ''}</text>`,
     ),
     `<text class="label" x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 4}" text-anchor="middle">${escapeHtml(chart.xLabel)}</text>`,
     ...series.map((s) => (chart.smooth ? `<path class="raw ${s.colour}" d="${path(s.points)}"/>` : '')),
@@ -97,60 +94,6 @@ export function lineChart(chart: LineChart): string {
     `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(`${chart.title}, last value ${last.join(', ')}`)}">${svg}</svg>` +
     `${chart.about ? `<p class="about">${escapeHtml(chart.about)}</p>` : ''}</figure>`
   );
-}
-
-/** Two values a row joined by a bar: before (hollow) and after (solid), the change written at the end. */
-export function dumbbellChart(chart: DumbbellChart): string {
-  const rowHeight = 46;
-  const top = 34;
-  const height = top + rowHeight * chart.rows.length + 46;
-  const left = 78;
-  const right = 56;
-  const values = chart.rows.flatMap(({ from, to }) => [from, to]);
-  const ticks = roundTicks(...widen(Math.min(...values), Math.max(...values)), 5, true);
-  const low = ticks[0] ?? 0;
-  const high = ticks.at(-1) ?? 1;
-  const toX = (x: number): number => left + ((x - low) / (high - low)) * (DUMBBELL_WIDTH - left - right);
-  const bottom = height - 42;
-  const rows = chart.rows.map(({ label, from, to }, i) => {
-    const y = top + rowHeight * (i + 0.5);
-    const [a, b] = [toX(from), toX(to)].map(coordinate);
-    // A label sits outside the pair, so that it never covers the bar.
-    const outward = to >= from ? 1 : -1;
-    return (
-      `<text class="row" x="0" y="${y + 4}">${escapeHtml(label)}</text>` +
-      `<line class="bar first" x1="${a}" x2="${b}" y1="${y}" y2="${y}"/>` +
-      `<circle class="hollow" cx="${a}" cy="${y}" r="5.5"/><circle class="end first" cx="${b}" cy="${y}" r="6.5"/>` +
-      `<text class="tick" x="${a}" y="${y - 12}" text-anchor="middle">${escapeHtml(chart.format(from))}</text>` +
-      `<text class="strong" x="${b}" y="${y - 12}" text-anchor="middle">${escapeHtml(chart.format(to))}</text>` +
-      `<text class="change" x="${coordinate(toX(to) + outward * 14)}" y="${y + 4}" text-anchor="${outward > 0 ? 'start' : 'end'}">${escapeHtml(chart.formatChange(to - from))}</text>`
-    );
-  });
-  const grid = ticks.map(
-    (x) =>
-      `<line class="grid" x1="${coordinate(toX(x))}" x2="${coordinate(toX(x))}" y1="${top - 6}" y2="${bottom}"/>` +
-      `<text class="tick" x="${coordinate(toX(x))}" y="${bottom + 16}" text-anchor="middle">${escapeHtml(tickLabel(x, ticks))}</text>`,
-  );
-  const axis = `<text class="label" x="${(left + DUMBBELL_WIDTH - right) / 2}" y="${bottom + 33}" text-anchor="middle">${escapeHtml(chart.xLabel)}</text>`;
-  const key =
-    `<circle class="hollow" cx="${left + 5}" cy="9" r="5"/><text class="label" x="${left + 16}" y="13">${escapeHtml(chart.fromLabel)}</text>` +
-    `<circle class="end first" cx="${left + 165}" cy="9" r="5.5"/><text class="label" x="${left + 177}" y="13">${escapeHtml(chart.toLabel)}</text>`;
-  return `<svg class="dumbbell" viewBox="0 0 ${DUMBBELL_WIDTH} ${height}" role="img" aria-label="${escapeHtml(`${chart.toLabel} against ${chart.fromLabel}`)}">${grid.join('')}${axis}${rows.join('')}${key}</svg>`;
-}
-
-/** 950, 1.2k, 3M, 0.031, 2e-5: short enough for an axis. */
-export function compactNumber(value: number): string {
-  const size = Math.abs(value);
-  if (!Number.isFinite(value)) return '–';
-  if (size >= 1e6) return `${trimZeros((value / 1e6).toPrecision(3))}M`;
-  if (size >= 1e4) return `${trimZeros((value / 1e3).toPrecision(3))}k`;
-  if (size >= 1000) return String(Math.round(value));
-  if (size !== 0 && size < 1e-3) return value.toExponential(1).replace('.0e', 'e');
-  return trimZeros(value.toPrecision(3));
-}
-
-export function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
 /** Vertical bands over the drawing; the style sheet shows a band's marker and values while it is hovered. */
@@ -176,7 +119,7 @@ function pointerBands(
       const name = measured.length > 1 ? `${measured[i]?.label ?? ''} ` : '';
       return point ? `${name}${format(point[1])}` : '';
     });
-    const words = `${compactNumber(x)}: ${lines.join(' · ')}`;
+    const words = `${Math.round(x)}: ${lines.join(' · ')}`;
     const anchor = toX(x) < WIDTH * 0.35 ? 'start' : toX(x) > WIDTH * 0.65 ? 'end' : 'middle';
     const dots = near.map((point, i) =>
       point
@@ -218,40 +161,4 @@ function movingAverage(points: readonly Point[]): readonly Point[] {
     const part = points.slice(i - Math.min(half, i), i + Math.min(half, i) + 1);
     return [x, part.reduce((sum, [, y]) => sum + y, 0) / part.length] as const;
   });
-}
-
-/** An interval of some length, also for a single value. */
-function widen(low: number, high: number): [number, number] {
-  if (high > low) return [low, high];
-  const margin = Math.abs(low) * 0.1 || 0.5;
-  return [low - margin, high + margin];
-}
-
-/** Multiples of 1, 2 or 5 times a power of ten: enclosing [low, high], or within it. */
-function roundTicks(low: number, high: number, about: number, enclosing: boolean): number[] {
-  const rough = (high - low) / about;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= rough * 0.999) ?? 10 * power;
-  const first = enclosing ? Math.floor(low / step + 1e-6) : Math.ceil(low / step - 1e-6);
-  const last = enclosing ? Math.ceil(high / step - 1e-6) : Math.floor(high / step + 1e-6);
-  return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
-}
-
-/** As many decimals as tell the ticks apart. */
-function tickLabel(value: number, ticks: readonly number[], format?: (value: number) => string): string {
-  if (format) return format(value);
-  const step = Math.abs((ticks[1] ?? 1) - (ticks[0] ?? 0));
-  const largest = Math.max(...ticks.map(Math.abs));
-  if (largest >= 1e4 || largest < 1e-3) return compactNumber(value);
-  const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
-  const exact = Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) < 1e-6;
-  return value.toFixed(exact ? decimals : decimals + 1);
-}
-
-function trimZeros(text: string): string {
-  return text.includes('.') && !text.includes('e') ? text.replace(/\.?0+$/, '') : text;
-}
-
-function coordinate(value: number): string {
-  return trimZeros(value.toFixed(1));
 }
