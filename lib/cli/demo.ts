@@ -6,12 +6,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeDifferences, trajectoryDifferences } from '../config/compare.js';
 import { loadConfig } from '../config/load.js';
+import { stepsOverrides } from '../config/run_length.js';
 import type { Config } from '../config/schema.js';
 import type { ImageSource } from '../data/image_source.js';
 import { openSource } from '../data/source.js';
 import { loadImages } from '../eval/load_images.js';
 import { type LabelledImages, probe } from '../eval/probe.js';
-import { type ProbeReport, type ProbeScores, type ReportMetrics, writeReport } from '../eval/report.js';
+import type { ProbeReport, ProbeScores, ReportMetrics } from '../eval/report/data.js';
+import { writeReport } from '../eval/report/page.js';
 import { loadModel, VisionModel } from '../eval/vision_model.js';
 import { CapiError } from '../native/errors.js';
 import { packageRoot } from '../native/package_root.js';
@@ -38,17 +40,7 @@ const required = { C: 1, points: 10, neighboursPoints: 12 } as const;
 
 export async function demoCommand(options: DemoOptions): Promise<void> {
   const data = await demoData(options.data);
-  const steps = options.steps ?? 3500;
-  const warmup = Math.ceil(steps / 10);
-  const { config } = await loadConfig(join(packageRoot(), 'configs', 'demo.yaml'), [
-    `train.output_dir=${options.output}`,
-    `train.seed=${options.seed}`,
-    `data.dataset=${data.train}`,
-    `optim.total_iters=${steps}`,
-    `optim.lr_schedule.warmup_iters=${warmup}`,
-    `optim.momentum_schedule.warmup_iters=${warmup}`,
-    `capi.clustering_optimizer.lr_schedule.warmup_iters=${warmup}`,
-  ]);
+  const config = await demoConfig(options, data.train);
   console.error(
     `A ViT of ${config.model.encoder_kwargs.depth} blocks learns from ${data.name} by itself; no labels are used.`,
   );
@@ -69,6 +61,14 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
   if (result) console.log(scoreTable(result));
   else console.error('There are no labels, so there is no accuracy to show.');
   console.log(`\nreport: ${path}`);
+}
+
+async function demoConfig({ output, seed, steps }: DemoOptions, dataset: string): Promise<Config> {
+  const path = join(packageRoot(), 'configs', 'demo.yaml');
+  const overrides = [`train.output_dir=${output}`, `train.seed=${seed}`, `data.dataset=${dataset}`];
+  const { config } = await loadConfig(path, overrides);
+  if (steps === undefined) return config;
+  return (await loadConfig(path, [...overrides, ...stepsOverrides(config, steps)])).config;
 }
 
 /** A finished run of another seed or data set would be continued, that is, shown under this one's name. */
@@ -107,11 +107,10 @@ async function runTraining(config: Config): Promise<void> {
   let progress: Progress | undefined;
   try {
     const result = await train(config, {
-      onStart({ iteration }) {
+      onStart() {
         progress = new Progress({
           totalIterations: config.optim.total_iters,
           batchSize: config.optim.batch_size_per_gpu,
-          startIteration: iteration,
         });
       },
       onStep: (report) => progress?.update(report),

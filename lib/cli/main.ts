@@ -5,6 +5,7 @@ import { isCapiError } from '../native/errors.js';
 import { packageVersion } from '../native/versions.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
+import { failureText } from './failure.js';
 import { featuresCommand } from './features.js';
 import { planCommand } from './plan.js';
 import { reportCommand } from './report.js';
@@ -29,6 +30,7 @@ program
   .argument('<config>', 'YAML file')
   .argument('[key=value...]', overrides)
   .option('--quiet', 'no progress display')
+  .option('--steps <n>', 'the same run in n iterations: optim.total_iters, warm-ups in proportion', count)
   .action(trainCommand);
 
 program
@@ -77,6 +79,6 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (!isCapiError(error)) throw error;
-  console.error(`error: ${error.message} [${error.code}]`);
+  console.error(failureText(error));
   process.exitCode = 1;
 }

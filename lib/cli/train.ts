@@ -1,25 +1,35 @@
 /** `capi train`: runs the trainer with a progress display. */
-import { loadConfig } from '../config/load.js';
+import { type LoadedConfig, loadConfig } from '../config/load.js';
+import { stepsOverrides } from '../config/run_length.js';
 import { Progress } from '../train/progress.js';
 import { train } from '../train/trainer.js';
 import { bytes } from './format.js';
 import { printConfigNotes } from './notes.js';
 
-export async function trainCommand(path: string, overrides: readonly string[], options: { quiet?: boolean }) {
-  const loaded = await loadConfig(path, overrides);
+export interface TrainCommandOptions {
+  readonly quiet?: boolean;
+  readonly steps?: number;
+}
+
+export async function trainCommand(
+  path: string,
+  overrides: readonly string[],
+  options: TrainCommandOptions,
+): Promise<void> {
+  const { loaded, shortened } = await loadRun(path, overrides, options.steps);
   const { config } = loaded;
-  printConfigNotes(loaded);
   let progress: Progress | undefined;
   const note = (message: string) => (progress ? progress.note(message) : console.error(message));
   try {
     const result = await train(config, {
-      onStart({ iteration, images, dataset }) {
+      onStart({ images, dataset }) {
+        printConfigNotes(loaded);
+        if (shortened.length > 0) console.error(`--steps ${options.steps} stands for ${shortened.join(' ')}`);
         if (options.quiet) return;
         console.error(`${images} images from ${dataset}, run folder ${config.train.output_dir}`);
         progress = new Progress({
           totalIterations: config.optim.total_iters,
           batchSize: config.optim.batch_size_per_gpu,
-          startIteration: iteration,
         });
       },
       onStep: (report) => progress?.update(report),
@@ -33,4 +43,16 @@ export async function trainCommand(path: string, overrides: readonly string[], o
   } finally {
     progress?.finish();
   }
+}
+
+/** The configuration, and the overrides that `--steps` stands for. */
+async function loadRun(
+  path: string,
+  overrides: readonly string[],
+  steps: number | undefined,
+): Promise<{ readonly loaded: LoadedConfig; readonly shortened: readonly string[] }> {
+  const whole = await loadConfig(path, overrides);
+  if (steps === undefined) return { loaded: whole, shortened: [] };
+  const shortened = stepsOverrides(whole.config, steps);
+  return { loaded: await loadConfig(path, [...overrides, ...shortened]), shortened };
 }

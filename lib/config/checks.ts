@@ -1,12 +1,8 @@
 /** Rules between keys, and advice about settings that are allowed but seldom meant. */
-import type { Problem } from './problems.js';
-import type { Config, ScheduleConfig } from './schema.js';
+import type { CrossProblem } from './problems.js';
+import { scheduleProblems } from './run_length.js';
+import type { Config } from './schema.js';
 import { type RunShape, runShape, type StackShape } from './shape.js';
-
-/** A broken rule and every key that takes part in it. */
-export interface CrossProblem extends Problem {
-  readonly involved: readonly string[];
-}
 
 /** All rules that a configuration breaks, each naming the numbers it is about. */
 export function crossProblems(config: Config): CrossProblem[] {
@@ -66,9 +62,12 @@ function gridProblems({ data, model }: Config, shape: RunShape): CrossProblem[] 
   const problems: CrossProblem[] = [];
   if (data.images_size % model.patch_size !== 0) {
     const nearest = Math.max(1, Math.round(data.images_size / model.patch_size)) * model.patch_size;
+    const patches = nearestDivisors(data.images_size, model.patch_size);
     problems.push({
       path: 'data.images_size',
-      message: `Expected data.images_size to be a multiple of model.patch_size (${model.patch_size}) but received ${data.images_size} (nearest: ${nearest})`,
+      message:
+        `Expected data.images_size to be a multiple of model.patch_size (${model.patch_size}) but received ${data.images_size}; ` +
+        `use data.images_size=${nearest}${patches.length > 0 ? `, or model.patch_size ${patches.join(' or ')}` : ''}`,
       involved,
     });
   }
@@ -88,6 +87,14 @@ function gridProblems({ data, model }: Config, shape: RunShape): CrossProblem[] 
     });
   }
   return problems;
+}
+
+/** At most three patch sizes that divide an image into more than one patch, the nearest to `wanted` first. */
+function nearestDivisors(size: number, wanted: number): number[] {
+  return Array.from({ length: Math.floor(size / 2) }, (_, i) => i + 1)
+    .filter((patch) => patch > 1 && size % patch === 0)
+    .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted))
+    .slice(0, 3);
 }
 
 function stackProblems(config: Config, shape: RunShape): CrossProblem[] {
@@ -189,27 +196,6 @@ function aspectProblems(data: Config['data'], shape: RunShape): CrossProblem[] {
         'model.patch_size',
       ],
     },
-  ];
-}
-
-function scheduleProblems(config: Config): CrossProblem[] {
-  const total = config.optim.total_iters;
-  const check = (path: string, schedule: ScheduleConfig): CrossProblem[] => {
-    const { warmup_iters: warmup, freeze_iters: freeze } = schedule;
-    if (warmup + freeze <= total) return [];
-    const received = freeze > 0 ? `${warmup} + ${freeze} (freeze_iters)` : String(warmup);
-    return [
-      {
-        path: `${path}.warmup_iters`,
-        message: `Expected ${path}.warmup_iters to be at most optim.total_iters (${total}) but received ${received}`,
-        involved: ['optim.total_iters', `${path}.warmup_iters`, `${path}.freeze_iters`],
-      },
-    ];
-  };
-  return [
-    ...check('capi.clustering_optimizer.lr_schedule', config.capi.clustering_optimizer.lr_schedule),
-    ...check('optim.lr_schedule', config.optim.lr_schedule),
-    ...check('optim.momentum_schedule', config.optim.momentum_schedule),
   ];
 }
 

@@ -9,6 +9,11 @@ export interface Problem {
   readonly message: string;
 }
 
+/** A broken rule and every key that takes part in it. */
+export interface CrossProblem extends Problem {
+  readonly involved: readonly string[];
+}
+
 /** One problem a path, in the order of the file's sections. */
 export function schemaProblems(issues: readonly z.core.$ZodIssue[], input: unknown): Problem[] {
   const problems = new Map<string, Problem>();

@@ -5,10 +5,12 @@ import { parse } from 'yaml';
 import {
   architectureDifferences,
   describeDifferences,
+  sampleDifferences,
   trajectoryDifferences,
 } from '../../lib/config/compare.js';
 import { loadConfig, parseConfig, resolveConfig } from '../../lib/config/load.js';
 import { editDistance, knownKeys } from '../../lib/config/problems.js';
+import { stepsOverrides } from '../../lib/config/run_length.js';
 import { runShape } from '../../lib/config/shape.js';
 import { configToYaml } from '../../lib/config/to_yaml.js';
 import type { CapiError } from '../../lib/native/errors.js';
@@ -196,7 +198,13 @@ describe('a bad value', () => {
       'nonsense',
     ]);
     expect(message).toMatch(/^config: 5 problems\n/);
-    for (const part of ['num_cluster:', 'student_temp', '(nearest: 224)', 'n_registers', 'key=value']) {
+    for (const part of [
+      'num_cluster:',
+      'student_temp',
+      'use data.images_size=224, or model.patch_size 15 or 9 or 5',
+      'n_registers',
+      'key=value',
+    ]) {
       expect(message).toContain(part);
     }
   });
@@ -225,7 +233,7 @@ describe('rules between keys', () => {
     [['data.mask_ratio=0.001'], 'at least 1 visible and 1 masked'],
     [['data.mask_ratio=0.9999', 'data.images_size=14'], 'at least 1 visible and 1 masked'],
     [['data.prediction_subsampling=0.001'], 'at least 1 of 166 masked patches'],
-    [['optim.total_iters=100'], 'optim.lr_schedule.warmup_iters to be at most optim.total_iters (100)'],
+    [['optim.total_iters=100'], 'every warmup_iters to be at most optim.total_iters (100)'],
     [['data.masking_generator_kwargs.min_aspect=9'], 'min_aspect <= max_aspect'],
     [['data.masking_generator_kwargs={min_aspect: 9, max_aspect: 10}'], 'fit a grid of 16 a side'],
     [['capi.target_source=frozen_teacher'], 'Expected a checkpoint for capi.teacher_weights'],
@@ -248,6 +256,68 @@ describe('rules between keys', () => {
       resolveConfig({}, ['data.masking_generator=Uniform', 'data.masking_generator_kwargs.min_aspect=9'])
         .config,
     ).toBeDefined();
+  });
+});
+
+describe('the length of a run', () => {
+  const fix = /add ((?:\S+=\d+ ?)+),/;
+
+  test('too short for the warm-ups is one problem, with the overrides that solve it', () => {
+    const message = problems(['optim.total_iters=25']);
+    expect(message).not.toContain('\n');
+    for (const path of [
+      'optim.lr_schedule',
+      'optim.momentum_schedule',
+      'capi.clustering_optimizer.lr_schedule',
+    ]) {
+      expect(message).toContain(`50000 (${path})`);
+    }
+    expect(message).toContain('--steps 25');
+    const overrides = fix.exec(message)?.[1]?.split(' ') ?? [];
+    expect(overrides).toHaveLength(3);
+    const { config } = resolveConfig({}, ['optim.total_iters=25', ...overrides]);
+    expect(config.optim.lr_schedule.warmup_iters).toBe(3);
+  });
+
+  test('too short for a freeze is solved too', () => {
+    const freeze = ['optim.total_iters=10', 'optim.lr_schedule.freeze_iters=10'];
+    const message = problems(freeze);
+    expect(message).toContain('50000 + 10 frozen (optim.lr_schedule)');
+    expect(
+      resolveConfig({}, [...freeze, ...(fix.exec(message)?.[1]?.split(' ') ?? [])]).config,
+    ).toBeDefined();
+  });
+
+  test.each([1, 2, 3, 20, 3500, 7000])(
+    'of the demo at %d steps keeps the shares of its warm-ups',
+    async (steps) => {
+      const { config } = await loadConfig('configs/demo.yaml');
+      const shorter = await loadConfig('configs/demo.yaml', stepsOverrides(config, steps));
+      const { optim, capi } = shorter.config;
+      expect(optim.total_iters).toBe(steps);
+      for (const schedule of [
+        optim.lr_schedule,
+        optim.momentum_schedule,
+        capi.clustering_optimizer.lr_schedule,
+      ]) {
+        expect(schedule.warmup_iters).toBe(Math.ceil(steps / 10));
+      }
+    },
+  );
+
+  test('of a run with a freeze fits at any number of steps', () => {
+    const { config } = resolveConfig({}, [
+      'optim.lr_schedule.freeze_iters=100001',
+      'optim.total_iters=150001',
+    ]);
+    for (let steps = 1; steps < 50; steps += 1) {
+      expect(resolveConfig(config, stepsOverrides(config, steps)).config.optim.total_iters).toBe(steps);
+    }
+  });
+
+  test('that does not change asks for no other override', () => {
+    const { config } = resolveConfig();
+    expect(stepsOverrides(config, 500_000)).toEqual(['optim.total_iters=500000']);
   });
 });
 
@@ -313,6 +383,24 @@ describe('comparing with a checkpoint', () => {
     expect(architectureDifferences(sized(224, 'learned'), sized(448, 'learned'))).toHaveLength(1);
   });
 
+  test('what changes the samples is told apart from what changes the training only', () => {
+    const other = resolveConfig({}, [
+      'train.seed=4',
+      'data.dataset=elsewhere',
+      'data.max_bad_share=0.5',
+      'optim.batch_size_per_gpu=64',
+      'optim.weight_decay=0',
+      'optim.total_iters=600000',
+      'train.log_loss_every=1',
+    ]).config;
+    const paths = (list: readonly { readonly path: string }[]) => list.map(({ path }) => path).sort();
+    const samples = ['data.dataset', 'optim.batch_size_per_gpu', 'train.seed'];
+    expect(paths(sampleDifferences(config, other))).toEqual(samples);
+    expect(paths(trajectoryDifferences(config, other))).toEqual(
+      [...samples, 'optim.total_iters', 'optim.weight_decay'].sort(),
+    );
+  });
+
   test('what changes the rest of the run is told apart from what does not', () => {
     const other = resolveConfig({}, ['train.seed=4', 'train.output_dir=x', 'efficiency.threads=3']).config;
     expect(architectureDifferences(config, other)).toEqual([]);
@@ -330,6 +418,10 @@ test.each(['demo', 'tiny', 'vit_s14', 'vit_b14', 'vit_l14'])(
     expect((await loadConfig(path)).ignored).toBeUndefined();
   },
 );
+
+test('configs/tiny.yaml opens without a warning', async () => {
+  expect((await loadConfig('configs/tiny.yaml')).warnings).toEqual([]);
+});
 
 test('configs/vit_l14.yaml is the published recipe', async () => {
   const { config } = await loadConfig('configs/vit_l14.yaml', ['train.output_dir=.']);
