@@ -27,7 +27,7 @@ export interface RunCheckpointsOptions {
 }
 
 /** Tries within a period, after a save that failed. */
-const retries = 10;
+const retries = 4;
 
 export function checkpointFolder(runFolder: string): string {
   return join(runFolder, 'checkpoints');

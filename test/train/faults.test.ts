@@ -230,12 +230,12 @@ describe('checkpoints', () => {
     });
     expect(result).toMatchObject({ finished: true, iteration: 40 });
     expect(notes.filter((note) => /save/.test(note))).toEqual([
-      expect.stringMatching(/^the save at iteration 20 failed: .*again at iteration 22$/),
-      expect.stringMatching(/^saved again: .*step_0000022.json$/),
+      expect.stringMatching(/^the save at iteration 20 failed: .*again at iteration 25$/),
+      expect.stringMatching(/^saved again: .*step_0000025.json$/),
     ]);
     expect(readdirSync(checkpoints(config)).filter((name) => name.endsWith('.json'))).toEqual([
       'step_0000001.json',
-      'step_0000022.json',
+      'step_0000025.json',
       'step_0000040.json',
     ]);
     const calm = tinyConfig(folder, [...settings, `train.output_dir=${folder.path}/calm`]);

@@ -65,11 +65,11 @@ const SECTIONS: readonly {
         format: (value) => value.toFixed(2),
       },
       {
-        title: 'Waiting for data, %',
-        about: 'Part of an iteration in which the cores wait for images.',
+        title: 'Waiting for data',
+        about: 'Percent of an iteration in which the cores wait for images.',
         series: [{ label: 'share', value: dataWaitPercent }],
         include: () => [0, 5],
-        format: (value) => compactNumber(Number(value.toPrecision(2))),
+        format: (value) => `${compactNumber(Number(value.toPrecision(2)))} %`,
       },
       {
         title: 'Images a second',
