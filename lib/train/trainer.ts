@@ -76,19 +76,15 @@ const mostSkipped = 3;
 export async function train(config: Config, options: TrainOptions = {}): Promise<TrainResult> {
   const { train: settings, efficiency } = config;
   const { backend, reason } = selectBackend(efficiency.backend);
-  const source = openSource(config.data.dataset);
-  try {
-    using _folder = new RunFolder(settings.output_dir);
-    using _lock = await RunLock.acquire(settings.output_dir);
-    options.onNote?.(`backend ${backend}: ${reason}`);
-    addon.setThreads(efficiency.threads || availableParallelism());
-    using run = new TrainingRun(config);
-    run.start();
-    const resumed = await resume(run, (note) => options.onNote?.(note));
-    return await new Trainer(run, source, resumed, options).loop();
-  } finally {
-    await source.close();
-  }
+  await using source = openSource(config.data.dataset);
+  using _folder = new RunFolder(settings.output_dir);
+  using _lock = await RunLock.acquire(settings.output_dir);
+  options.onNote?.(`backend ${backend}: ${reason}`);
+  addon.setThreads(efficiency.threads || availableParallelism());
+  using run = new TrainingRun(config);
+  run.start();
+  const resumed = await resume(run, (note) => options.onNote?.(note));
+  return await new Trainer(run, source, resumed, options).loop();
 }
 
 /** A batch and when it was asked for and came, in ms. */
