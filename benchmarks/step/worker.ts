@@ -61,11 +61,12 @@ class Stepper {
     const times = stages.map(([name]): StageTimes => ({ name, seconds: [] }));
     for (let i = 0; i < count; i++) {
       this.#run.batch.upload(this.#batches.next());
-      this.#run.drawDropPath(this.#iteration);
+      this.#run.setIteration(this.#iteration);
+      this.#run.drawDropPath();
       await addon.synchronize();
       for (const [stage, [, enqueue]] of stages.entries()) {
         const begin = performance.now();
-        enqueue(this.#run, this.#iteration);
+        enqueue(this.#run);
         await addon.synchronize();
         times[stage]?.seconds.push((performance.now() - begin) / 1e3);
       }

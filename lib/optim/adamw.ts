@@ -90,14 +90,18 @@ export class AdamW {
     );
   }
 
+  /** Enqueues the rates of the next step. Apart from `step`, since a step that is replayed repeats its own arguments. */
+  setRates({ learningRate, momentum = 1 }: StepRates): void {
+    this.#scalars.write([learningRate, this.#options.weightDecay, momentum, 0]);
+  }
+
   /**
-   * Enqueues one step.
+   * Enqueues one step with the rates set before.
    * @param nonfinite i32 [1, 1]: when not 0, nothing changes
    */
-  step({ learningRate, momentum = 1 }: StepRates, nonfinite: Tensor): void {
-    const { beta1, beta2, eps, weightDecay } = this.#options;
+  step(nonfinite: Tensor): void {
+    const { beta1, beta2, eps } = this.#options;
     const { master, gradients, ema, bf16, emaBf16 } = this.#sets;
-    this.#scalars.write([learningRate, weightDecay, momentum, 0]);
     ops.adamwEma({
       param: master.flat,
       grad: gradients.flat,

@@ -10,6 +10,7 @@ export class DropPathDraws {
   readonly encoder: DropPath | undefined;
   readonly predictor: DropPath | undefined;
   readonly #images: number;
+  #iteration = 0;
 
   constructor({ model, images }: Network, arena: Arena) {
     const reserve = (depth: number, rate: number): DropPath | undefined =>
@@ -21,8 +22,13 @@ export class DropPathDraws {
     this.#images = images;
   }
 
+  setIteration(iteration: number): void {
+    this.#iteration = iteration;
+  }
+
   /** Enqueues. */
-  draw(seed: number, iteration: number): void {
+  draw(seed: number): void {
+    const iteration = this.#iteration;
     let firstBranch = 0;
     for (const dropPath of [this.encoder, this.predictor]) {
       if (!dropPath) continue;

@@ -4,15 +4,18 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { TrainingRun } from './training_run.js';
 
 /**
- * Enqueues a step on the batch that was uploaded. Every line is one stage; nothing here allocates or waits.
- * `run.results` holds the numbers afterwards.
+ * Enqueues a step on the batch that was uploaded. Nothing here allocates or waits. `run.results` holds the numbers afterwards.
  */
 export function trainStep(run: TrainingRun, iteration: number): void {
-  // Pixels to patches; which are seen and which are predicted follows from the samples' numbers.
-  run.batch.prepare();
-  run.drawDropPath(iteration);
-  computeGradients(run);
-  update(run, iteration);
+  // Learning rates, momentum and what drop-path is drawn from: all that an iteration has of its own but its batch.
+  run.setIteration(iteration);
+  run.step.run(() => {
+    // Pixels to patches; which are seen and which are predicted follows from the samples' numbers.
+    run.batch.prepare();
+    run.drawDropPath();
+    computeGradients(run);
+    update(run);
+  });
 }
 
 /** From patches and masks to the gradients of every parameter: four stages, which a benchmark times one by one. */
@@ -68,17 +71,14 @@ function clusteredFeatures({ teacher, batch }: TrainingRun): Tensor {
 }
 
 /** Averages over ranks, then optimizer, EMA and clustering optimizer; a non-finite loss or gradient skips all three. */
-export function update(run: TrainingRun, iteration: number): void {
-  const { gradients, clusteringGradients, communicator, schedules, results } = run;
+export function update(run: TrainingRun): void {
+  const { gradients, clusteringGradients, communicator, results } = run;
   communicator.allReduceMean(gradients.flat);
   communicator.allReduceMean(clusteringGradients.flat);
   ops.zero({ x: results.nonfinite });
   for (const x of [results.capiLoss, results.clusteringLoss, gradients.flat, clusteringGradients.flat]) {
     ops.countNonfinite({ x, count: results.nonfinite, accumulate: true });
   }
-
-  const learningRate = schedules.learningRate.at(iteration);
-  run.optimizer.step({ learningRate, momentum: schedules.momentum.at(iteration) }, results.nonfinite);
-  const clusteringRate = schedules.clusteringLearningRate.at(iteration);
-  run.clusteringOptimizer.step({ learningRate: clusteringRate }, results.nonfinite);
+  run.optimizer.step(results.nonfinite);
+  run.clusteringOptimizer.step(results.nonfinite);
 }

@@ -10,10 +10,12 @@ import { keptImages } from '../model/model_config.js';
 import { makeStudent, type StudentBackbone, type StudentInput } from '../model/student.js';
 import { headNames, StudentHead, weightEps } from '../model/student_head.js';
 import { Teacher } from '../model/teacher.js';
+import type { Backend } from '../native/addon.js';
 import type { AdamW } from '../optim/adamw.js';
 import { Arena } from '../tensor/arena.js';
 import { ops } from '../tensor/ops.js';
 import type { ParameterLayout, ParameterSet } from '../tensor/parameters.js';
+import { Replayable } from '../tensor/replayable.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { Batch } from './batch.js';
 import { DropPathDraws } from './drop_path_draws.js';
@@ -31,17 +33,20 @@ export interface Memory {
   readonly activations: Arena;
 }
 
+/** Where a run computes. */
+export interface RunPlace {
+  readonly backend?: Backend;
+  readonly communicator?: Communicator;
+}
+
 export class TrainingRun implements Disposable {
   readonly config: Config;
   readonly network: Network;
   readonly communicator: Communicator;
-  readonly memory: Memory = {
-    parameters: new Arena('parameters'),
-    gradients: new Arena('gradients'),
-    optimizer: new Arena('optimizer'),
-    activations: new Arena('activations'),
-  };
+  readonly memory: Memory;
   readonly schedules: RunSchedules;
+  /** What trainStep enqueues, one CUDA graph where there is a GPU. */
+  readonly step: Replayable;
 
   readonly layout: ParameterLayout;
   readonly clusteringLayout: ParameterLayout;
@@ -73,9 +78,16 @@ export class TrainingRun implements Disposable {
   /** The `ema_head` ablation: [K, D]. */
   readonly #emaHeadWeight: Tensor | undefined;
 
-  constructor(config: Config, communicator: Communicator = localCommunicator) {
+  constructor(config: Config, { backend = 'cpu', communicator = localCommunicator }: RunPlace = {}) {
     this.config = config;
     this.communicator = communicator;
+    this.step = new Replayable(backend);
+    this.memory = {
+      parameters: new Arena('parameters', backend),
+      gradients: new Arena('gradients', backend),
+      optimizer: new Arena('optimizer', backend),
+      activations: new Arena('activations', backend),
+    };
     this.network = network(config);
     this.schedules = runSchedules(config);
     const { model, head, clustering, images, visible, predicted } = this.network;
@@ -146,9 +158,20 @@ export class TrainingRun implements Disposable {
     };
   }
 
+  /** Enqueues what the next step has of its own: rates and momentum, the number that drop-path is drawn from. */
+  setIteration(iteration: number): void {
+    const { learningRate, momentum, clusteringLearningRate } = this.schedules;
+    this.optimizer.setRates({
+      learningRate: learningRate.at(iteration),
+      momentum: momentum.at(iteration),
+    });
+    this.clusteringOptimizer.setRates({ learningRate: clusteringLearningRate.at(iteration) });
+    this.#dropPath.setIteration(iteration);
+  }
+
   /** Enqueues: which images each residual branch keeps in this iteration. */
-  drawDropPath(iteration: number): void {
-    this.#dropPath.draw(this.config.train.seed, iteration);
+  drawDropPath(): void {
+    this.#dropPath.draw(this.config.train.seed);
   }
 
   /** Weights of the head that assigns: the clustering head, or the EMA of the student's. */
@@ -201,6 +224,7 @@ export class TrainingRun implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.step[Symbol.dispose]();
     for (const arena of Object.values(this.memory) as Arena[]) arena[Symbol.dispose]();
   }
 }

@@ -143,7 +143,7 @@ test.each(cases)(
     ]);
     const weights = await disturb(run);
     run.batch.prepare();
-    run.drawDropPath(0);
+    run.drawDropPath();
     computeGradients(run);
     const gradients = (await run.gradients.flat.read()) as Float32Array;
 

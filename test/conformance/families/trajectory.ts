@@ -64,10 +64,11 @@ export async function checkTrajectory(file: GoldenFile, checks: Checks): Promise
   const steps = file.shape('images')[0] as number;
   for (let iteration = 0; iteration < steps; iteration++) {
     giveBatch(file, run, settings, iteration);
+    run.setIteration(iteration);
     computeGradients(run);
     await log.record(run, iteration);
     if (iteration === 0) await checkFirstGradients(file, checks, run);
-    update(run, iteration);
+    update(run);
     if (iteration + 1 < steps)
       await checkParameters(file, checks, run, `after${iteration + 1}`, iteration + 1);
   }
