@@ -1,7 +1,5 @@
 // The ops that have no CUDA kernel yet, in a library built with CUDA.
 #include "core/error.h"
-#include "ops/attention/attention.h"
-#include "ops/attention/rope.h"
 #include "ops/clustering/health.h"
 #include "ops/clustering/sinkhorn_knopp.h"
 #include "ops/clustering/target_rows.h"
@@ -37,12 +35,6 @@ namespace {
 }
 
 }  // namespace
-
-// ops/attention
-CAPI_WITHOUT_KERNEL(attention_forward_cuda, AttentionForward)
-CAPI_WITHOUT_KERNEL(attention_backward_cuda, AttentionBackward)
-CAPI_WITHOUT_KERNEL(rope_forward_cuda, RopeForward)
-CAPI_WITHOUT_KERNEL(rope_backward_cuda, RopeBackward)
 
 // ops/clustering
 CAPI_WITHOUT_KERNEL(target_statistics_cuda, TargetStatistics)

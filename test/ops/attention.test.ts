@@ -9,7 +9,7 @@ import {
 } from '../support/attention_reference.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { randomNormal, randomNumbers } from '../support/random.js';
-import { Tensor } from '../support/tensor.js';
+import { backend, Tensor } from '../support/tensor.js';
 
 type FloatDtype = 'f32' | 'bf16';
 
@@ -149,15 +149,27 @@ function expectAgreement(actual: Values, expected: AttentionResult, tolerance: n
   }
 }
 
-const sizes: Size[] = [
-  { images: 2, heads: 2, d: 16, nQ: 1, nK: 1 },
-  { images: 2, heads: 3, d: 16, nQ: 53, nK: 53 },
-  { images: 1, heads: 1, d: 12, nQ: 97, nK: 97 },
-  { images: 2, heads: 1, d: 32, nQ: 106, nK: 106 },
-  { images: 1, heads: 1, d: 64, nQ: 272, nK: 272 },
-  { images: 2, heads: 2, d: 64, nQ: 8, nK: 106, cross: true },
-  { images: 3, heads: 1, d: 20, nQ: 17, nK: 1, cross: true },
-];
+/** Every tile shape and ragged edge of each backend; the interpreter is slow, and its tiles are of 32 rows. */
+const sizes: Size[] = {
+  cpu: [
+    { images: 2, heads: 2, d: 16, nQ: 1, nK: 1 },
+    { images: 2, heads: 3, d: 16, nQ: 53, nK: 53 },
+    { images: 1, heads: 1, d: 12, nQ: 97, nK: 97 },
+    { images: 2, heads: 1, d: 32, nQ: 106, nK: 106 },
+    { images: 1, heads: 1, d: 64, nQ: 272, nK: 272 },
+    { images: 2, heads: 2, d: 64, nQ: 8, nK: 106, cross: true },
+    { images: 3, heads: 1, d: 20, nQ: 17, nK: 1, cross: true },
+  ],
+  cuda: [
+    { images: 2, heads: 2, d: 16, nQ: 1, nK: 1 },
+    { images: 2, heads: 3, d: 16, nQ: 33, nK: 33 },
+    { images: 1, heads: 1, d: 12, nQ: 97, nK: 97 },
+    { images: 1, heads: 1, d: 64, nQ: 8, nK: 53, cross: true },
+    { images: 3, heads: 1, d: 20, nQ: 17, nK: 1, cross: true },
+    { images: 1, heads: 2, d: 100, nQ: 5, nK: 5 },
+    { images: 1, heads: 1, d: 132, nQ: 2, nK: 3, cross: true },
+  ],
+}[backend];
 const kinds: RopeKind[] = ['coupled', 'axial', 'none'];
 const cases = kinds.flatMap((rope) => sizes.map((size) => ({ ...size, rope })));
 
@@ -243,27 +255,52 @@ describe('attention', () => {
     expectClose(actual.gradV, exact.gradV, { atol: 1e-4, rtol: 1e-4 });
   });
 
-  test.each(['f32', 'bf16'] as const)('gives the same bytes with 1, 2 and 3 threads in %s', async (dtype) => {
-    const sizesOfTwo = [
-      { images: 3, heads: 2, d: 32, nQ: 26, nK: 26 },
-      { images: 1, heads: 1, d: 16, nQ: 400, nK: 30, cross: true },
-    ];
-    for (const size of sizesOfTwo) {
-      const p = problem('coupled', size, { dtype });
-      addon.setThreads(1);
-      const alone = await run(p, dtype);
-      for (const threads of [2, 3]) {
-        addon.setThreads(threads);
-        const several = await run(p, dtype);
-        for (const name of outputs) expect(Array.from(several[name])).toEqual(Array.from(alone[name]));
-      }
+  async function expectSameBytes(
+    dtype: FloatDtype,
+    size: Size,
+    runs: readonly (() => void)[],
+  ): Promise<void> {
+    const p = problem('coupled', size, { dtype });
+    let first: Values | undefined;
+    for (const prepare of runs) {
+      prepare();
+      const values = await run(p, dtype);
+      first ??= values;
+      for (const name of outputs) expect(Array.from(values[name])).toEqual(Array.from(first[name]));
     }
-  });
+  }
+
+  if (backend === 'cpu') {
+    test.each(['f32', 'bf16'] as const)(
+      'gives the same bytes with 1, 2 and 3 threads in %s',
+      async (dtype) => {
+        const threads = [1, 2, 3].map((count) => () => addon.setThreads(count));
+        await expectSameBytes(dtype, { images: 3, heads: 2, d: 32, nQ: 26, nK: 26 }, threads);
+        await expectSameBytes(dtype, { images: 1, heads: 1, d: 16, nQ: 400, nK: 30, cross: true }, threads);
+      },
+    );
+  } else {
+    afterEach(() => {
+      delete process.env.CAPI_INTERPRETER_ORDER;
+    });
+
+    test.each(['f32', 'bf16'] as const)(
+      'gives the same bytes with blocks and threads in reverse order in %s',
+      async (dtype) => {
+        const size = { images: 2, heads: 2, d: 16, nQ: 35, nK: 66, cross: true };
+        const reverse = () => {
+          process.env.CAPI_INTERPRETER_ORDER = 'reverse';
+        };
+        await expectSameBytes(dtype, size, [() => {}, reverse]);
+      },
+    );
+  }
 
   test('refuses wrong shapes, dtypes and rope kinds, each by its code', () => {
     using x = Tensor.zeros([10, 32], 'f32');
     using half = Tensor.zeros([10, 32], 'bf16');
     using odd = Tensor.zeros([9, 32], 'f32');
+    using long = Tensor.zeros([10, 2 * 260], 'f32');
     using coordinates = Tensor.zeros([10, 2], 'f32');
     using frequencies = Tensor.zeros([2, 16], 'f32');
     using wrong = Tensor.zeros([2, 8], 'f32');
@@ -296,6 +333,8 @@ describe('attention', () => {
     expect(code({ k: half })).toBe('ERR_CAPI_DTYPE_MISMATCH');
     expect(code({ frequencies: undefined })).toBe('ERR_CAPI_INVALID_ARGUMENT');
     expect(code({ nQ: 0 })).toBe('ERR_CAPI_INVALID_ARGUMENT');
+    if (backend === 'cuda')
+      expect(code({ q: long, k: long, v: long, out: long })).toBe('ERR_CAPI_SHAPE_MISMATCH');
     expect(code({ rope: 'diagonal' })).toBe('ERR_CAPI_INVALID_ARGUMENT');
     expect(() => ops.attentionForward({ ...good, out: odd })).toThrow(
       '[attention_forward] Expected out of shape [10, 32] but received [9, 32]',

@@ -25,6 +25,11 @@ void check(const Expect& expect, const Op& op) {
               "q of images * " + std::to_string(op.n_q) + " rows", shape_text(op.q),
               ErrorCode::kShapeMismatch);
   const int64_t width = op.q.cols, d = width / op.heads, images = op.q.rows / op.n_q;
+  if (op.q.backend == Backend::kCuda) {
+    expect.that(d <= kMostCudaHeadDim,
+                "at most " + std::to_string(kMostCudaHeadDim) + " channels a head on CUDA",
+                std::to_string(d), ErrorCode::kShapeMismatch);
+  }
   expect.present("k", op.k);
   expect.that(op.k.rows > 0 && op.k.rows % op.n_k == 0,
               "k of images * " + std::to_string(op.n_k) + " rows", shape_text(op.k),

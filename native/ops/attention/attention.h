@@ -20,7 +20,7 @@
 //   axial:   j = i + d/4 within each half; a rotation where the two angles are equal, as they are
 //   with CAPI's frequencies.
 //
-// Scores, softmax and sums are in f32 whatever the storage.
+// Scores, softmax and sums are in f32 whatever the storage. On CUDA d is at most kMostCudaHeadDim.
 #pragma once
 
 #include "core/cpu_isa.h"
@@ -30,6 +30,9 @@ namespace capi {
 
 class DeviceQueue;
 class Stream;
+
+// Four tiles of 32 rows of so many floats still fit in a block's shared memory.
+constexpr int64_t kMostCudaHeadDim = 256;
 
 enum class Rope : uint8_t { kNone, kCoupled, kAxial };
 
