@@ -34,6 +34,12 @@ class Args {
   double number(const char* name, double otherwise) const;
   int64_t integer(const char* name) const;
   int64_t integer(const char* name, int64_t otherwise) const;
+  // A number and an integer in the types that ops take; a negative seed is its 64 bits.
+  float f32(const char* name) const { return static_cast<float>(number(name)); }
+  float f32(const char* name, double otherwise) const {
+    return static_cast<float>(number(name, otherwise));
+  }
+  uint64_t u64(const char* name) const { return static_cast<uint64_t>(integer(name)); }
   bool boolean(const char* name, bool otherwise) const;
   std::string text(const char* name) const;
 

@@ -12,48 +12,44 @@ Rope rope(const Args& args) {
       "rope", {{"coupled", Rope::kCoupled}, {"axial", Rope::kAxial}, {"none", Rope::kNone}});
 }
 
+// What both directions of attention take.
+template <typename Op>
+Op attention(Args& args) {
+  Op op;
+  op.q = args.matrix("q");
+  op.k = args.matrix("k");
+  op.v = args.matrix("v");
+  op.out = args.matrix("out");
+  op.q_coordinates = args.optional_matrix("qCoordinates");
+  op.k_coordinates = args.optional_matrix("kCoordinates");
+  op.frequencies = args.optional_matrix("frequencies");
+  op.images = args.optional_matrix("images");
+  op.context_images = args.optional_matrix("contextImages");
+  op.heads = args.integer("heads");
+  op.n_q = args.integer("nQ");
+  op.n_k = args.integer("nK");
+  op.rope = rope(args);
+  return op;
+}
+
 Napi::Value attention_forward(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "attention_forward", [](Args& args) {
-    capi::attention_forward({.q = args.matrix("q"),
-                             .k = args.matrix("k"),
-                             .v = args.matrix("v"),
-                             .out = args.matrix("out"),
-                             .lse = args.optional_matrix("lse"),
-                             .q_coordinates = args.optional_matrix("qCoordinates"),
-                             .k_coordinates = args.optional_matrix("kCoordinates"),
-                             .frequencies = args.optional_matrix("frequencies"),
-                             .images = args.optional_matrix("images"),
-                             .context_images = args.optional_matrix("contextImages"),
-                             .heads = args.integer("heads"),
-                             .n_q = args.integer("nQ"),
-                             .n_k = args.integer("nK"),
-                             .rope = rope(args)},
-                            args.stream());
+    auto op = attention<AttentionForward>(args);
+    op.lse = args.optional_matrix("lse");
+    capi::attention_forward(op, args.stream());
   });
 }
 
 Napi::Value attention_backward(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "attention_backward", [](Args& args) {
-    capi::attention_backward({.q = args.matrix("q"),
-                              .k = args.matrix("k"),
-                              .v = args.matrix("v"),
-                              .out = args.matrix("out"),
-                              .lse = args.matrix("lse"),
-                              .grad_out = args.matrix("gradOut"),
-                              .grad_q = args.matrix("gradQ"),
-                              .grad_k = args.matrix("gradK"),
-                              .grad_v = args.matrix("gradV"),
-                              .grad_frequencies = args.optional_matrix("gradFrequencies"),
-                              .q_coordinates = args.optional_matrix("qCoordinates"),
-                              .k_coordinates = args.optional_matrix("kCoordinates"),
-                              .frequencies = args.optional_matrix("frequencies"),
-                              .images = args.optional_matrix("images"),
-                              .context_images = args.optional_matrix("contextImages"),
-                              .heads = args.integer("heads"),
-                              .n_q = args.integer("nQ"),
-                              .n_k = args.integer("nK"),
-                              .rope = rope(args)},
-                             args.stream());
+    auto op = attention<AttentionBackward>(args);
+    op.lse = args.matrix("lse");
+    op.grad_out = args.matrix("gradOut");
+    op.grad_q = args.matrix("gradQ");
+    op.grad_k = args.matrix("gradK");
+    op.grad_v = args.matrix("gradV");
+    op.grad_frequencies = args.optional_matrix("gradFrequencies");
+    capi::attention_backward(op, args.stream());
   });
 }
 

@@ -41,43 +41,40 @@ Napi::Value sinkhorn_update_columns(const Napi::CallbackInfo& info) {
   });
 }
 
+// What the last pass takes, alone or at the end of sinkhorn_knopp_loss.
+template <typename Op>
+Op loss(Args& args) {
+  Op op = {};
+  op.logits = args.matrix("logits");
+  op.loss = args.optional_matrix("loss");
+  op.grad_logits = args.optional_matrix("gradLogits");
+  op.grad_bias = args.optional_matrix("gradBias");
+  op.target_rows = args.optional_matrix("targetRows");
+  op.targets = args.optional_matrix("targets");
+  op.assignments = args.optional_matrix("assignments");
+  op.groups = args.integer("groups");
+  op.target_temp = args.number("targetTemp");
+  op.pred_temp = args.number("predTemp");
+  op.total_rows = args.number("totalRows");
+  op.accumulate = args.boolean("accumulate", false);
+  return op;
+}
+
 Napi::Value clustering_loss(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "clustering_loss", [](Args& args) {
-    capi::clustering_loss({.logits = args.matrix("logits"),
-                           .column_max = args.matrix("columnMax"),
-                           .column_scale = args.optional_matrix("columnScale"),
-                           .row_scale = args.optional_matrix("rowScale"),
-                           .loss = args.optional_matrix("loss"),
-                           .grad_logits = args.optional_matrix("gradLogits"),
-                           .grad_bias = args.optional_matrix("gradBias"),
-                           .target_rows = args.optional_matrix("targetRows"),
-                           .targets = args.optional_matrix("targets"),
-                           .assignments = args.optional_matrix("assignments"),
-                           .groups = args.integer("groups"),
-                           .target_temp = args.number("targetTemp"),
-                           .pred_temp = args.number("predTemp"),
-                           .total_rows = args.number("totalRows"),
-                           .accumulate = args.boolean("accumulate", false)},
-                          args.stream());
+    auto op = loss<ClusteringLoss>(args);
+    op.column_max = args.matrix("columnMax");
+    op.column_scale = args.optional_matrix("columnScale");
+    op.row_scale = args.optional_matrix("rowScale");
+    capi::clustering_loss(op, args.stream());
   });
 }
 
 Napi::Value sinkhorn_knopp_loss(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "sinkhorn_knopp_loss", [](Args& args) {
-    capi::sinkhorn_knopp_loss({.logits = args.matrix("logits"),
-                               .loss = args.optional_matrix("loss"),
-                               .grad_logits = args.optional_matrix("gradLogits"),
-                               .grad_bias = args.optional_matrix("gradBias"),
-                               .target_rows = args.optional_matrix("targetRows"),
-                               .targets = args.optional_matrix("targets"),
-                               .assignments = args.optional_matrix("assignments"),
-                               .groups = args.integer("groups"),
-                               .iterations = args.integer("iterations", 3),
-                               .target_temp = args.number("targetTemp"),
-                               .pred_temp = args.number("predTemp"),
-                               .total_rows = args.number("totalRows"),
-                               .accumulate = args.boolean("accumulate", false)},
-                              args.stream());
+    auto op = loss<SinkhornKnoppLoss>(args);
+    op.iterations = args.integer("iterations", 3);
+    capi::sinkhorn_knopp_loss(op, args.stream());
   });
 }
 

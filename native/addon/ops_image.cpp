@@ -55,16 +55,15 @@ Napi::Value resize_crop(const Napi::CallbackInfo& info) {
 
 Napi::Value crop_parameters(const Napi::CallbackInfo& info) {
   return host_function(info, "crop_parameters", [](Args& args) {
-    const CropBox box =
-        capi::crop_parameters({.seed = static_cast<uint64_t>(args.integer("seed")),
-                               .sample = static_cast<uint64_t>(args.integer("sample")),
-                               .height = args.integer("height"),
-                               .width = args.integer("width"),
-                               .min_scale = args.number("minScale"),
-                               .max_scale = args.number("maxScale"),
-                               .min_aspect = args.number("minAspect"),
-                               .max_aspect = args.number("maxAspect"),
-                               .flip_probability = args.number("flipProbability")});
+    const CropBox box = capi::crop_parameters({.seed = args.u64("seed"),
+                                               .sample = args.u64("sample"),
+                                               .height = args.integer("height"),
+                                               .width = args.integer("width"),
+                                               .min_scale = args.number("minScale"),
+                                               .max_scale = args.number("maxScale"),
+                                               .min_aspect = args.number("minAspect"),
+                                               .max_aspect = args.number("maxAspect"),
+                                               .flip_probability = args.number("flipProbability")});
     Napi::Object result = Napi::Object::New(args.env());
     result.Set("top", static_cast<double>(box.top));
     result.Set("left", static_cast<double>(box.left));
@@ -77,11 +76,10 @@ Napi::Value crop_parameters(const Napi::CallbackInfo& info) {
 
 Napi::Value permute_index(const Napi::CallbackInfo& info) {
   return host_function(info, "permute_index", [](Args& args) {
-    const uint64_t index =
-        capi::permute_index({.seed = static_cast<uint64_t>(args.integer("seed")),
-                             .epoch = static_cast<uint64_t>(args.integer("epoch")),
-                             .index = static_cast<uint64_t>(args.integer("index")),
-                             .count = static_cast<uint64_t>(args.integer("count"))});
+    const uint64_t index = capi::permute_index({.seed = args.u64("seed"),
+                                                .epoch = args.u64("epoch"),
+                                                .index = args.u64("index"),
+                                                .count = args.u64("count")});
     return Napi::Number::New(args.env(), static_cast<double>(index));
   });
 }

@@ -14,7 +14,7 @@ Napi::Value gemm(const Napi::CallbackInfo& info) {
          .c = args.matrix("c"),
          .transpose_a = args.boolean("transposeA", false),
          .transpose_b = args.boolean("transposeB", false),
-         .alpha = static_cast<float>(args.number("alpha", 1.0)),
+         .alpha = args.f32("alpha", 1.0),
          .accumulate = args.boolean("accumulate", false),
          .bias = args.optional_matrix("bias"),
          .residual = args.optional_matrix("residual"),

@@ -14,7 +14,7 @@ Napi::Value rms_norm_forward(const Napi::CallbackInfo& info) {
                             .weight = args.optional_matrix("weight"),
                             .y = args.matrix("y"),
                             .rstd = args.optional_matrix("rstd"),
-                            .eps = static_cast<float>(args.number("eps")),
+                            .eps = args.f32("eps"),
                             .map = args.row_map()},
                            args.stream());
   });
@@ -40,7 +40,7 @@ Napi::Value l2_normalize_forward(const Napi::CallbackInfo& info) {
     capi::l2_normalize_forward({.x = args.matrix("x"),
                                 .y = args.matrix("y"),
                                 .inv_norm = args.optional_matrix("invNorm"),
-                                .eps = static_cast<float>(args.number("eps"))},
+                                .eps = args.f32("eps")},
                                args.stream());
   });
 }
@@ -60,7 +60,7 @@ Napi::Value weight_norm_forward(const Napi::CallbackInfo& info) {
     capi::weight_norm_forward({.v = args.matrix("v"),
                                .g = args.matrix("g"),
                                .weight = args.matrix("weight"),
-                               .eps = static_cast<float>(args.number("eps"))},
+                               .eps = args.f32("eps")},
                               args.stream());
   });
 }
@@ -72,7 +72,7 @@ Napi::Value weight_norm_backward(const Napi::CallbackInfo& info) {
                                 .grad_weight = args.matrix("gradWeight"),
                                 .grad_v = args.matrix("gradV"),
                                 .grad_g = args.matrix("gradG"),
-                                .eps = static_cast<float>(args.number("eps"))},
+                                .eps = args.f32("eps")},
                                args.stream());
   });
 }

@@ -78,7 +78,7 @@ Napi::Value generate_masks(const Napi::CallbackInfo& info) {
          .grid_rows = args.integer("gridRows"),
          .grid_cols = args.integer("gridCols"),
          .n_masked = args.integer("nMasked"),
-         .seed = static_cast<uint64_t>(args.integer("seed")),
+         .seed = args.u64("seed"),
          .samples = args.matrix("samples"),
          .visible = args.optional_matrix("visible"),
          .predict = args.optional_matrix("predict")},

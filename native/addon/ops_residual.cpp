@@ -14,7 +14,7 @@ Napi::Value residual_forward(const Napi::CallbackInfo& info) {
                             .y = args.matrix("y"),
                             .images = args.optional_matrix("images"),
                             .rows = args.integer("rows"),
-                            .scale = static_cast<float>(args.number("scale", 1))},
+                            .scale = args.f32("scale", 1)},
                            args.stream());
   });
 }
@@ -25,7 +25,7 @@ Napi::Value residual_gather(const Napi::CallbackInfo& info) {
                            .grad_branch = args.matrix("gradBranch"),
                            .images = args.optional_matrix("images"),
                            .rows = args.integer("rows"),
-                           .scale = static_cast<float>(args.number("scale", 1))},
+                           .scale = args.f32("scale", 1)},
                           args.stream());
   });
 }
@@ -34,7 +34,7 @@ Napi::Value drop_path_indices(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "drop_path_indices", [](Args& args) {
     capi::drop_path_indices({.indices = args.matrix("indices"),
                              .batch = args.integer("batch"),
-                             .seed = static_cast<uint64_t>(args.integer("seed")),
+                             .seed = args.u64("seed"),
                              .iteration = args.integer("iteration"),
                              .first_branch = args.integer("firstBranch", 0)},
                             args.stream());

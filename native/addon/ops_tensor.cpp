@@ -32,8 +32,8 @@ Napi::Value fill_random(const Napi::CallbackInfo& info) {
                        .distribution = args.choice<Distribution>(
                            "distribution", {{"uniform", Distribution::kUniform},
                                             {"normal", Distribution::kNormal}}),
-                       .scale = static_cast<float>(args.number("scale")),
-                       .seed = static_cast<uint64_t>(args.integer("seed")),
+                       .scale = args.f32("scale"),
+                       .seed = args.u64("seed"),
                        .stream = args.integer("stream")},
                       args.stream());
   });
@@ -41,9 +41,7 @@ Napi::Value fill_random(const Napi::CallbackInfo& info) {
 
 Napi::Value sum_rows(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "sum_rows", [](Args& args) {
-    capi::sum_rows({.x = args.matrix("x"),
-                    .y = args.matrix("y"),
-                    .scale = static_cast<float>(args.number("scale", 1))},
+    capi::sum_rows({.x = args.matrix("x"), .y = args.matrix("y"), .scale = args.f32("scale", 1)},
                    args.stream());
   });
 }
