@@ -102,7 +102,11 @@ void Args::retain() {
     for (auto& storage : storages_) graph->storages.push_back(std::move(storage));
     return;
   }
-  stream()->enqueue([storages = std::move(storages_)] {});
+  try {
+    stream()->enqueue([storages = std::move(storages_)] {});
+  } catch (const Error&) {
+    // The stream failed since it took the op: nothing more runs there, and the next call says why.
+  }
 }
 
 void export_functions(Napi::Object exports, std::initializer_list<NamedFunction> functions) {
