@@ -1,5 +1,6 @@
 // Philox4x32-10 (Salmon et al., SC 2011): random numbers as a pure function of (seed, stream,
 // counter), so that masks, crops, flips and drop-path do not depend on workers, ranks or history.
+// constexpr: kernels on a device call it too.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ enum class RandomStream : uint32_t {
 };
 
 // block: which group of four words of this (seed, stream, counter).
-static inline Philox4 philox(uint64_t seed, uint32_t stream, uint64_t counter, uint32_t block) {
+static constexpr Philox4 philox(uint64_t seed, uint32_t stream, uint64_t counter, uint32_t block) {
   uint32_t key0 = static_cast<uint32_t>(seed);
   uint32_t key1 = static_cast<uint32_t>(seed >> 32);
   Philox4 x = {

@@ -9,18 +9,12 @@
 #include "ops/norm/l2_normalize.h"
 #include "ops/norm/rms_norm.h"
 #include "ops/norm/weight_norm.h"
-#include "ops/optim/adamw.h"
-#include "ops/optim/finite.h"
 #include "ops/patches/coordinates.h"
 #include "ops/patches/gather.h"
 #include "ops/patches/masks.h"
 #include "ops/patches/tokens.h"
 #include "ops/residual/drop_path.h"
 #include "ops/residual/residual.h"
-#include "ops/tensor/cast.h"
-#include "ops/tensor/copy.h"
-#include "ops/tensor/fill_random.h"
-#include "ops/tensor/sum_rows.h"
 
 #define CAPI_WITHOUT_KERNEL(kernel, Op) \
   void kernel(const Op&, DeviceQueue&) { unavailable(#kernel); }
@@ -61,10 +55,6 @@ CAPI_WITHOUT_KERNEL(l2_normalize_backward_cuda, L2NormalizeBackward)
 CAPI_WITHOUT_KERNEL(weight_norm_forward_cuda, WeightNormForward)
 CAPI_WITHOUT_KERNEL(weight_norm_backward_cuda, WeightNormBackward)
 
-// ops/optim
-CAPI_WITHOUT_KERNEL(adamw_ema_cuda, AdamwEma)
-CAPI_WITHOUT_KERNEL(count_nonfinite_cuda, CountNonfinite)
-
 // ops/patches
 CAPI_WITHOUT_KERNEL(coordinates_cuda, Coordinates)
 CAPI_WITHOUT_KERNEL(gather_rows_cuda, GatherRows)
@@ -76,12 +66,5 @@ CAPI_WITHOUT_KERNEL(tokens_backward_cuda, TokensBackward)
 CAPI_WITHOUT_KERNEL(drop_path_indices_cuda, DropPathIndices)
 CAPI_WITHOUT_KERNEL(residual_forward_cuda, ResidualForward)
 CAPI_WITHOUT_KERNEL(residual_gather_cuda, ResidualGather)
-
-// ops/tensor
-CAPI_WITHOUT_KERNEL(cast_cuda, Cast)
-CAPI_WITHOUT_KERNEL(zero_cuda, Zero)
-CAPI_WITHOUT_KERNEL(copy_cuda, Copy)
-CAPI_WITHOUT_KERNEL(fill_random_cuda, FillRandom)
-CAPI_WITHOUT_KERNEL(sum_rows_cuda, SumRows)
 
 }  // namespace capi

@@ -1,9 +1,10 @@
+import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
 import { type AdamwState, adamwReference } from '../support/adamw_reference.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
-import { bytesOf, expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
+import { bytesOf, poisoned, testSameBytes } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
-import { Tensor } from '../support/tensor.js';
+import { backend, Tensor } from '../support/tensor.js';
 
 const rates = { lr: 1e-3, weightDecay: 0.1, momentum: 0.99 };
 const betas = { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
@@ -99,14 +100,65 @@ describe('adamwEma', () => {
     expect(Array.from(await t.step.read())).toEqual([1]);
   });
 
-  test('gives the same bytes for 1, 2 and 3 threads', async () => {
+  testSameBytes(() => {
     using grad = Tensor.from(gradient(1), [1, size], 'f32');
-    await expectSameBytesForAnyThreads(() => {
-      const t = tensors();
-      ops.adamwEma({ ...t, grad, ...betas });
-      return [t.param, t.ema, t.v, t.emaBf16];
-    });
+    const t = tensors();
+    ops.adamwEma({ ...t, grad, ...betas });
+    return [t.param, t.ema, t.v, t.emaBf16, t.step];
   });
+
+  test('gives the same parameters without a moving average and copies', async () => {
+    const [all, bare] = [tensors(), tensors()];
+    const { ema: _ema, emaBf16: _emaBf16, paramBf16: _paramBf16, ...few } = bare;
+    using grad = Tensor.from(gradient(1), [1, size], 'f32');
+    ops.adamwEma({ ...all, grad, ...betas });
+    ops.adamwEma({ ...few, grad, ...betas });
+    expect((await bytesOf(bare.param)).equals(await bytesOf(all.param))).toBe(true);
+    expect((await bytesOf(bare.ema)).equals(Buffer.from(firstEma.buffer))).toBe(true);
+  });
+
+  test('takes arenas that begin anywhere', async () => {
+    const t = tensors();
+    using grad = Tensor.from(gradient(1), [1, size], 'f32');
+    const moved = { ...tensors(), grad: poisoned([1, size], 'f32') };
+    for (const name of ['param', 'm', 'v', 'ema', 'paramBf16', 'emaBf16', 'grad'] as const) {
+      const from = { ...t, grad }[name];
+      moved[name] = poisoned([1, size + 1], from.dtype).columnRange(1, size + 1);
+      ops.copy({ x: from, y: moved[name] });
+    }
+    ops.adamwEma({ ...t, grad, ...betas });
+    ops.adamwEma({ ...moved, ...betas });
+    const close = { atol: 1e-9, rtol: 1e-7 };
+    expectClose(await moved.param.readFloats(), await t.param.readFloats(), close);
+    expectClose(await moved.v.readFloats(), await t.v.readFloats(), close);
+    expectClose(await moved.ema.readFloats(), await t.ema.readFloats(), close);
+    expectClose(await moved.emaBf16.readFloats(), await t.emaBf16.readFloats(), { atol: 0, rtol: 2 ** -7 });
+  });
+
+  if (backend === 'cuda') {
+    test('takes its rates and the number of its step from the device when it is replayed', async () => {
+      const [captured, plain] = [tensors(), tensors()];
+      using grad = Tensor.from(gradient(1), [1, size], 'f32');
+      const graph = new addon.Graph();
+      const scalars = (step: number) => [rates.lr * step, rates.weightDecay, 0.9, 0];
+      for (const step of [1, 2, 3]) {
+        captured.scalars.write(scalars(step));
+        if (step === 1) ops.adamwEma({ ...captured, grad, ...betas }); // asks for scratch, as no recording may
+        if (step === 2) {
+          graph.begin();
+          ops.adamwEma({ ...captured, grad, ...betas });
+          graph.end();
+        }
+        if (step > 1) graph.replay();
+        plain.scalars.write(scalars(step));
+        ops.adamwEma({ ...plain, grad, ...betas });
+      }
+      expect((await bytesOf(captured.param)).equals(await bytesOf(plain.param))).toBe(true);
+      expect((await bytesOf(captured.ema)).equals(await bytesOf(plain.ema))).toBe(true);
+      expect(Array.from(await captured.step.read())).toEqual([3]);
+      graph.dispose();
+    });
+  }
 
   test('refuses a gradient arena of another length', () => {
     const t = tensors();
@@ -133,6 +185,24 @@ describe('countNonfinite', () => {
       expect(Array.from(await count.read())).toEqual([8]);
     },
   );
+
+  test.each(['f32', 'bf16', 'f64'] as const)('counts from any element on in %s', async (dtype) => {
+    const values = new Float32Array(1003).fill(Number.NaN);
+    values.fill(0, 2, 1002);
+    values[7] = Number.NaN;
+    values[1001] = Number.NaN;
+    using x = Tensor.from(values, [1, 1003], dtype);
+    using count = poisoned([1, 1], 'i32');
+    ops.countNonfinite({ x: x.columnRange(1, 1002), count });
+    expect(Array.from(await count.read())).toEqual([3]);
+  });
+
+  test('stops at the largest count', async () => {
+    using x = Tensor.from([Number.NaN, Number.NaN, 1], [1, 3], 'f32');
+    using count = Tensor.from([2 ** 31 - 2], [1, 1], 'i32');
+    ops.countNonfinite({ x, count, accumulate: true });
+    expect(Array.from(await count.read())).toEqual([2 ** 31 - 1]);
+  });
 
   test('counts none among finite numbers', async () => {
     using x = Tensor.from(randomNormal(53, 4), [1, 53], 'f32');

@@ -1,7 +1,7 @@
-/** Tensors to be written by an op under test, and the check that thread counts do not matter. */
+/** Tensors to be written by an op under test, and the check that it does not matter how work is spread. */
 import { addon } from '../../lib/native/addon.js';
 import type { Dtype } from '../../lib/tensor/dtype.js';
-import { Tensor } from './tensor.js';
+import { backend, Tensor } from './tensor.js';
 
 /** Filled with NaN, or with -1 in integer dtypes: what an op does not write shows. */
 export function poisoned(shape: readonly number[], dtype: Dtype): Tensor {
@@ -22,14 +22,40 @@ export async function expectSameBytesForAnyThreads(run: () => readonly Tensor[])
     const seen: string[] = [];
     for (const threads of [1, 2, 3]) {
       addon.setThreads(threads);
-      const outputs = run();
-      const bytes = await Promise.all(outputs.map(bytesOf));
-      seen.push(bytes.map((buffer) => buffer.toString('base64')).join('|'));
-      for (const tensor of outputs) tensor[Symbol.dispose]();
+      seen.push(await outputsOf(run));
     }
     expect(seen[1]).toBe(seen[0]);
     expect(seen[2]).toBe(seen[0]);
   } finally {
     addon.setThreads(before);
   }
+}
+
+/**
+ * Registers the test that the bytes of an op's outputs do not depend on how its work is spread: over threads on the CPU, in
+ * which order over blocks and threads on CUDA.
+ */
+export function testSameBytes(run: () => readonly Tensor[]): void {
+  if (backend === 'cpu') {
+    test('gives the same bytes for 1, 2 and 3 threads', () => expectSameBytesForAnyThreads(run));
+    return;
+  }
+  test('gives the same bytes with blocks and threads in reverse order', async () => {
+    const forward = await outputsOf(run);
+    // The process's own variables, which the interpreter reads: jest gives tests a copy.
+    const { env } = process.getBuiltinModule('node:process');
+    env.CAPI_INTERPRETER_ORDER = 'reverse';
+    try {
+      expect(await outputsOf(run)).toBe(forward);
+    } finally {
+      delete env.CAPI_INTERPRETER_ORDER;
+    }
+  });
+}
+
+async function outputsOf(run: () => readonly Tensor[]): Promise<string> {
+  const outputs = run();
+  const bytes = await Promise.all(outputs.map(bytesOf));
+  for (const tensor of outputs) tensor[Symbol.dispose]();
+  return bytes.map((buffer) => buffer.toString('base64')).join('|');
 }

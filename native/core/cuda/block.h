@@ -26,8 +26,8 @@ __device__ __forceinline__ bf16 from_float<bf16>(float value) {
   return {static_cast<uint16_t>(pack_bf16(value, 0.0f))};
 }
 
-// kCount neighbours in one access, as floats: 16 bytes of bf16 for 8, of f32 for 4. The address is
-// a multiple of the access.
+// kCount neighbours in one access, as floats: 16 bytes of bf16 for 8, of f32 for 4; 8 bytes of bf16
+// for 4, beside 16 of f32. The address is a multiple of the access.
 template <int kCount>
 __device__ __forceinline__ void load_floats(float (&values)[kCount], const float* from) {
   static_assert(kCount == 1 || kCount % 4 == 0, "whole 16-byte accesses, or one element");
@@ -43,9 +43,13 @@ __device__ __forceinline__ void load_floats(float (&values)[kCount], const float
 }
 template <int kCount>
 __device__ __forceinline__ void load_floats(float (&values)[kCount], const bf16* from) {
-  static_assert(kCount == 1 || kCount % 8 == 0, "whole 16-byte accesses, or one element");
+  static_assert(kCount == 1 || kCount == 4 || kCount % 8 == 0, "whole accesses, or one element");
   if constexpr (kCount == 1) {
     values[0] = to_float(*from);
+  } else if constexpr (kCount == 4) {
+    const uint2 four = load_8(from);
+    values[0] = __uint_as_float(four.x << 16), values[1] = __uint_as_float(four.x & 0xffff0000u);
+    values[2] = __uint_as_float(four.y << 16), values[3] = __uint_as_float(four.y & 0xffff0000u);
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; i += 8) {
@@ -73,9 +77,11 @@ __device__ __forceinline__ void store_floats(float* to, const float (&values)[kC
 }
 template <int kCount>
 __device__ __forceinline__ void store_floats(bf16* to, const float (&values)[kCount]) {
-  static_assert(kCount == 1 || kCount % 8 == 0, "whole 16-byte accesses, or one element");
+  static_assert(kCount == 1 || kCount == 4 || kCount % 8 == 0, "whole accesses, or one element");
   if constexpr (kCount == 1) {
     *to = from_float<bf16>(values[0]);
+  } else if constexpr (kCount == 4) {
+    store_8(to, make_uint2(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3])));
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; i += 8) {
@@ -87,14 +93,8 @@ __device__ __forceinline__ void store_floats(bf16* to, const float (&values)[kCo
   }
 }
 
-__device__ __forceinline__ float warp_sum(float value) {
-#pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, offset);
-  }
-  return value;
-}
-__device__ __forceinline__ double warp_sum(double value) {
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
     value += __shfl_xor_sync(kAllLanes, value, offset);

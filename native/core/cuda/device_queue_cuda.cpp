@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/cuda/check.h"
+#include "core/cuda/copy_rows.h"
 #include "core/cuda/device_graph.h"
 #include "core/error.h"
 #include "core/storage.h"
@@ -36,16 +37,12 @@ class PinnedBuffer {
   size_t bytes_ = 0;
 };
 
-size_t row_bytes(const MatrixView& view) {
-  return static_cast<size_t>(view.cols) * dtype_size(view.dtype);
-}
-
-size_t pitch(const MatrixView& view) {
-  return static_cast<size_t>(view.stride) * dtype_size(view.dtype);
-}
-
 size_t packed_bytes(const MatrixView& view) {
   return static_cast<size_t>(view.rows) * row_bytes(view);
+}
+
+MatrixView packed_view(void* data, const MatrixView& shape) {
+  return {data, shape.rows, shape.cols, shape.cols, shape.dtype, Backend::kCpu};
 }
 
 }  // namespace
@@ -98,9 +95,7 @@ void DeviceQueue::upload(const MatrixView& target, const void* packed) {
   CAPI_CUDA_CHECK(cudaEventSynchronize(impl_->uploaded));
   void* const staged = impl_->up.reserve(packed_bytes(target));
   std::memcpy(staged, packed, packed_bytes(target));
-  CAPI_CUDA_CHECK(cudaMemcpy2DAsync(target.data, pitch(target), staged, row_bytes(target),
-                                    row_bytes(target), static_cast<size_t>(target.rows),
-                                    cudaMemcpyHostToDevice, impl_->stream));
+  copy_rows(target, packed_view(staged, target), cudaMemcpyHostToDevice, impl_->stream);
   CAPI_CUDA_CHECK(cudaEventRecord(impl_->uploaded, impl_->stream));
 }
 
@@ -108,9 +103,7 @@ void DeviceQueue::download(void* packed, const MatrixView& source) {
   impl_->expect_not_capturing("a copy to the host");
   if (source.size() == 0) return synchronize();
   void* const staged = impl_->down.reserve(packed_bytes(source));
-  CAPI_CUDA_CHECK(cudaMemcpy2DAsync(staged, row_bytes(source), source.data, pitch(source),
-                                    row_bytes(source), static_cast<size_t>(source.rows),
-                                    cudaMemcpyDeviceToHost, impl_->stream));
+  copy_rows(packed_view(staged, source), source, cudaMemcpyDeviceToHost, impl_->stream);
   synchronize();
   std::memcpy(packed, staged, packed_bytes(source));
 }

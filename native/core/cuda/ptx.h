@@ -25,7 +25,7 @@ __device__ __forceinline__ T* shared_memory() {
   return reinterpret_cast<T*>(capi_shared_memory);
 }
 
-// 16 bytes in one access; the address is a multiple of 16.
+// 16 (8) bytes in one access; the address is a multiple of as many.
 template <typename Vector>
 __device__ __forceinline__ Vector load_16(const void* from) {
   return *static_cast<const Vector*>(from);
@@ -34,6 +34,10 @@ template <typename Vector>
 __device__ __forceinline__ void store_16(void* to, Vector value) {
   *static_cast<Vector*>(to) = value;
 }
+__device__ __forceinline__ uint2 load_8(const void* from) {
+  return *static_cast<const uint2*>(from);
+}
+__device__ __forceinline__ void store_8(void* to, uint2 value) { *static_cast<uint2*>(to) = value; }
 
 __device__ __forceinline__ uint32_t shared_address(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));

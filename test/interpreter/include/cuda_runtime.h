@@ -284,6 +284,11 @@ inline unsigned __float_as_uint(float value) {
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
+inline int __double2hiint(double value) {
+  uint64_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<int>(bits >> 32);
+}
 inline float __int_as_float(int bits) { return __uint_as_float(static_cast<unsigned>(bits)); }
 inline int __float_as_int(float value) { return static_cast<int>(__float_as_uint(value)); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
@@ -296,6 +301,12 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float x, float y) { return x / y; }
+// sin(pi x) and cos(pi x).
+inline void sincospi(double x, double* sine, double* cosine) {
+  const double turned = x - 2 * std::floor(x / 2);  // exact: in [0, 2)
+  *sine = std::sin(turned * 3.14159265358979323846);
+  *cosine = std::cos(turned * 3.14159265358979323846);
+}
 inline float __frcp_rn(float x) { return 1.0f / x; }
 template <typename T>
 T __ldg(const T* address) {

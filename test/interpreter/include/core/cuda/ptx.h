@@ -27,6 +27,16 @@ __attribute__((no_sanitize("thread"))) void store_16(void* to, Vector value) {
   interpreter::check_write(to, 16);
   __builtin_memcpy(to, &value, 16);
 }
+__attribute__((no_sanitize("thread"))) inline uint2 load_8(const void* from) {
+  uint2 value;
+  interpreter::check_read(from, 8);
+  __builtin_memcpy(&value, from, 8);
+  return value;
+}
+__attribute__((no_sanitize("thread"))) inline void store_8(void* to, uint2 value) {
+  interpreter::check_write(to, 8);
+  __builtin_memcpy(to, &value, 8);
+}
 
 inline void cp_async_16(void* shared, const void* global, bool valid = true) {
   interpreter::async_copy(shared, global, 16, valid);
