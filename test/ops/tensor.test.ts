@@ -56,13 +56,18 @@ describe('cast', () => {
     const [rows, cols] = [5, 1200];
     const values = roundToBf16(randomNormal(rows * cols, 2));
     using x = Tensor.from(values, [rows, cols], from);
-    for (const [begin, end] of [
-      [8, 1197], // rows begin at multiples of 16 bytes and end anywhere
-      [3, 1200],
+    const width = 1189;
+    for (const [begin, beginY] of [
+      [8, 0], // rows begin at multiples of 16 bytes and end anywhere
+      [3, 0],
+      [8, 3],
     ] as const) {
       using y = Tensor.zeros([rows, cols], to);
-      ops.cast({ x: x.columnRange(begin, end), y: y.columnRange(begin, end) });
-      const expected = values.map((value, i) => (i % cols >= begin && i % cols < end ? value : 0));
+      ops.cast({ x: x.columnRange(begin, begin + width), y: y.columnRange(beginY, beginY + width) });
+      const expected = values.map((_, i) => {
+        const col = (i % cols) - beginY;
+        return col >= 0 && col < width ? values[i - beginY + begin]! : 0;
+      });
       expectClose(await y.readFloats(), expected, { atol: 0, rtol: 0 });
     }
   });
@@ -120,6 +125,18 @@ describe('fillRandom', () => {
     const x = poisoned([3, 10001], 'bf16');
     ops.fillRandom({ x, distribution: 'normal', scale: 0.02, seed: 1, stream: 1 });
     return [x];
+  });
+
+  test.each(['f32', 'bf16'] as const)('keeps to its view in %s', async (dtype) => {
+    for (const distribution of ['uniform', 'normal'] as const) {
+      for (const begin of [8, 3]) {
+        using x = poisoned([1, 80], dtype);
+        const options = { distribution, scale: 1, seed: 1, stream: 1 };
+        ops.fillRandom({ x: x.columnRange(begin, begin + 53), ...options });
+        const filled = Array.from(await x.readFloats(), Number.isNaN);
+        expect(filled).toEqual(filled.map((_, i) => i < begin || i >= begin + 53));
+      }
+    }
   });
 
   if (backend === 'cuda') {
