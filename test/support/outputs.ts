@@ -1,4 +1,6 @@
 /** Tensors to be written by an op under test, and the check that it does not matter how work is spread. */
+import { once } from 'node:events';
+import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { addon } from '../../lib/native/addon.js';
 import type { Dtype } from '../../lib/tensor/dtype.js';
 import { backend, Tensor } from './tensor.js';
@@ -42,15 +44,19 @@ export function testSameBytes(run: () => readonly Tensor[]): void {
   }
   test('gives the same bytes with blocks and threads in reverse order', async () => {
     const forward = await outputsOf(run);
-    // The process's own variables, which the interpreter reads: jest gives tests a copy.
-    const { env } = process.getBuiltinModule('node:process');
-    env.CAPI_INTERPRETER_ORDER = 'reverse';
+    await setVariable('CAPI_INTERPRETER_ORDER', 'reverse');
     try {
       expect(await outputsOf(run)).toBe(forward);
     } finally {
-      delete env.CAPI_INTERPRETER_ORDER;
+      await setVariable('CAPI_INTERPRETER_ORDER', 'forward');
     }
   });
+}
+
+/** Of the process's environment, which native code reads. What tests see as process.env is jest's copy of it. */
+async function setVariable(name: string, value: string): Promise<void> {
+  const code = `process.env['${name}'] = '${value}'`;
+  await once(new Worker(code, { eval: true, env: SHARE_ENV }), 'exit');
 }
 
 async function outputsOf(run: () => readonly Tensor[]): Promise<string> {
