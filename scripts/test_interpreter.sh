@@ -10,8 +10,10 @@ results=()
 # The ops that have CUDA kernels.
 if [ $# -eq 0 ]; then
   set -- test/interpreter \
+    test/ops/attention \
     test/ops/optim \
     test/ops/rms_norm \
+    test/ops/rope \
     test/ops/tensor
 fi
 CAPI_ADDON=$PWD/build-interpreter/Release/capi.node CAPI_TEST_BACKEND=cuda NODE_OPTIONS=--experimental-vm-modules \

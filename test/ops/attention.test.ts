@@ -8,6 +8,7 @@ import {
   capiFrequencies,
 } from '../support/attention_reference.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
+import { inReverseOrder } from '../support/outputs.js';
 import { randomNormal, randomNumbers } from '../support/random.js';
 import { backend, Tensor } from '../support/tensor.js';
 
@@ -258,13 +259,12 @@ describe('attention', () => {
   async function expectSameBytes(
     dtype: FloatDtype,
     size: Size,
-    runs: readonly (() => void)[],
+    ways: readonly ((body: () => Promise<Values>) => Promise<Values>)[],
   ): Promise<void> {
     const p = problem('coupled', size, { dtype });
     let first: Values | undefined;
-    for (const prepare of runs) {
-      prepare();
-      const values = await run(p, dtype);
+    for (const way of ways) {
+      const values = await way(() => run(p, dtype));
       first ??= values;
       for (const name of outputs) expect(Array.from(values[name])).toEqual(Array.from(first[name]));
     }
@@ -274,24 +274,20 @@ describe('attention', () => {
     test.each(['f32', 'bf16'] as const)(
       'gives the same bytes with 1, 2 and 3 threads in %s',
       async (dtype) => {
-        const threads = [1, 2, 3].map((count) => () => addon.setThreads(count));
+        const threads = [1, 2, 3].map((count) => (body: () => Promise<Values>) => {
+          addon.setThreads(count);
+          return body();
+        });
         await expectSameBytes(dtype, { images: 3, heads: 2, d: 32, nQ: 26, nK: 26 }, threads);
         await expectSameBytes(dtype, { images: 1, heads: 1, d: 16, nQ: 400, nK: 30, cross: true }, threads);
       },
     );
   } else {
-    afterEach(() => {
-      delete process.env.CAPI_INTERPRETER_ORDER;
-    });
-
     test.each(['f32', 'bf16'] as const)(
       'gives the same bytes with blocks and threads in reverse order in %s',
       async (dtype) => {
         const size = { images: 2, heads: 2, d: 16, nQ: 35, nK: 66, cross: true };
-        const reverse = () => {
-          process.env.CAPI_INTERPRETER_ORDER = 'reverse';
-        };
-        await expectSameBytes(dtype, size, [() => {}, reverse]);
+        await expectSameBytes(dtype, size, [(body) => body(), inReverseOrder]);
       },
     );
   }

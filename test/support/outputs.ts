@@ -44,13 +44,18 @@ export function testSameBytes(run: () => readonly Tensor[]): void {
   }
   test('gives the same bytes with blocks and threads in reverse order', async () => {
     const forward = await outputsOf(run);
-    await setVariable('CAPI_INTERPRETER_ORDER', 'reverse');
-    try {
-      expect(await outputsOf(run)).toBe(forward);
-    } finally {
-      await setVariable('CAPI_INTERPRETER_ORDER', 'forward');
-    }
+    expect(await inReverseOrder(() => outputsOf(run))).toBe(forward);
   });
+}
+
+/** What `run` gives when the interpreter takes blocks and threads in reverse order; on a GPU nothing is different. */
+export async function inReverseOrder<T>(run: () => Promise<T>): Promise<T> {
+  await setVariable('CAPI_INTERPRETER_ORDER', 'reverse');
+  try {
+    return await run();
+  } finally {
+    await setVariable('CAPI_INTERPRETER_ORDER', 'forward');
+  }
 }
 
 /** Of the process's environment, which native code reads. What tests see as process.env is jest's copy of it. */
