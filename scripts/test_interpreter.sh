@@ -11,10 +11,12 @@ results=()
 if [ $# -eq 0 ]; then
   set -- test/interpreter \
     test/ops/attention \
+    test/ops/gemm \
     test/ops/optim \
     test/ops/rms_norm \
     test/ops/rope \
     test/ops/tensor
 fi
-CAPI_ADDON=$PWD/build-interpreter/Release/capi.node CAPI_TEST_BACKEND=cuda NODE_OPTIONS=--experimental-vm-modules \
+CAPI_ADDON=$PWD/build-interpreter/Release/capi.node CAPI_CUBLASLT=$PWD/build-interpreter/Release/libcublaslt_stand_in.so \
+  CAPI_TEST_BACKEND=cuda NODE_OPTIONS=--experimental-vm-modules \
   node_modules/.bin/jest "$@" "${results[@]}"

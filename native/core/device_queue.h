@@ -36,6 +36,7 @@ class DeviceQueue {
 
   // Between the two, work is recorded and not run. Copies, waiting and allocation throw.
   void begin_capture();
+  bool capturing() const;
   std::shared_ptr<DeviceGraph> end_capture();
   // Enqueues everything that was recorded.
   void replay(const DeviceGraph& graph);

@@ -37,6 +37,7 @@ void DeviceQueue::upload(const MatrixView&, const void*) { unavailable(); }
 void DeviceQueue::download(void*, const MatrixView&) { unavailable(); }
 void DeviceQueue::synchronize() { unavailable(); }
 void DeviceQueue::begin_capture() { unavailable(); }
+bool DeviceQueue::capturing() const { unavailable(); }
 std::shared_ptr<DeviceGraph> DeviceQueue::end_capture() { unavailable(); }
 void DeviceQueue::replay(const DeviceGraph&) { unavailable(); }
 

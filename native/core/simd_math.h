@@ -1,6 +1,7 @@
 // The normal distribution and the exact GELU on vectors, for kernel files (see simd.h).
 #pragma once
 
+#include "core/normal_tail.h"
 #include "core/simd.h"
 
 namespace capi::CAPI_ISA {
@@ -13,23 +14,15 @@ static inline Vec absolute(Vec x) {
   return x;
 }
 
-// exp(-a^2/2), and the weight of the normal distribution beyond a >= 0: (1 - erf(a/sqrt2)) / 2. The
-// latter is exp(-a^2/2) times a polynomial in 1/(1 + 0.28a), fitted for this file: within 4e-8, so
-// no cancellation in tails.
+// exp(-a^2/2), and the weight of the normal distribution beyond a >= 0: (1 - erf(a/sqrt2)) / 2,
+// without cancellation in tails.
 struct NormalTail {
   Vec bell;
   Vec tail;
 };
 static inline NormalTail normal_tail(Vec a) {
-  const Vec t = 1.0f / (a * 0.28f + 1.0f);
   const Vec bell = exp(a * a * -0.5f);
-  Vec p = broadcast(-1.033643911e-01f);
-  p = p * t + 3.800643093e-01f;
-  p = p * t - 2.213735990e-01f;
-  p = p * t + 2.565827902e-01f;
-  p = p * t + 7.231685796e-02f;
-  p = p * t + 1.157740689e-01f;
-  return {bell, p * t * bell};
+  return {bell, normal_tail_series(1.0f / (a * kNormalTailScale + 1.0f)) * bell};
 }
 
 // gelu(z) = z * cdf(z), with the exact error function; absolute error below 3e-7 for |z| < 4.

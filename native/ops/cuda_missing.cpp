@@ -4,7 +4,6 @@
 #include "ops/clustering/sinkhorn_knopp.h"
 #include "ops/clustering/target_rows.h"
 #include "ops/image/patchify.h"
-#include "ops/linear/gemm.h"
 #include "ops/loss/soft_cross_entropy.h"
 #include "ops/norm/l2_normalize.h"
 #include "ops/norm/rms_norm.h"
@@ -42,9 +41,6 @@ CAPI_WITHOUT_KERNEL(target_rows_cuda, TargetRows)
 
 // ops/image
 CAPI_WITHOUT_KERNEL(patchify_cuda, Patchify)
-
-// ops/linear
-CAPI_WITHOUT_KERNEL(gemm_cuda, Gemm)
 
 // ops/loss
 CAPI_WITHOUT_KERNEL(soft_cross_entropy_cuda, SoftCrossEntropy)

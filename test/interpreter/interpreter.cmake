@@ -27,3 +27,10 @@ set_source_files_properties(test/interpreter/self_test.cu PROPERTIES
 set_target_properties(interpreter_self_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_LIBRARY_OUTPUT_DIRECTORY})
 target_include_directories(interpreter_self_test PRIVATE ${CUDA_INCLUDES} native)
 target_link_libraries(interpreter_self_test PRIVATE ${CMAKE_DL_LIBS})
+
+# Opened at run time, as cuBLASLt is: CAPI_CUBLASLT names it (scripts/test_interpreter.sh).
+add_library(cublaslt_stand_in MODULE test/interpreter/cublaslt_stand_in.cpp)
+target_include_directories(cublaslt_stand_in PRIVATE ${CUDA_INCLUDES} native)
+target_compile_options(cublaslt_stand_in PRIVATE -O3)
+set_target_properties(cublaslt_stand_in PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_LIBRARY_OUTPUT_DIRECTORY})
+set(CUDA_LIBRARIES ${CMAKE_DL_LIBS})

@@ -483,6 +483,12 @@ bool release(void* data) {
   return m.memory.release(data);
 }
 
+bool is_allocated(const void* data, size_t bytes) {
+  Machine& m = machine();
+  const std::lock_guard<std::mutex> lock(m.memory_mutex);
+  return m.memory.contains(data, bytes);
+}
+
 size_t allocated_bytes() {
   Machine& m = machine();
   const std::lock_guard<std::mutex> lock(m.memory_mutex);

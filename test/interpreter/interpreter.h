@@ -69,5 +69,7 @@ void* allocate(size_t bytes);
 // False when data is no allocation.
 bool release(void* data);
 size_t allocated_bytes();
+// Whether these bytes lie in one allocation.
+bool is_allocated(const void* data, size_t bytes);
 
 }  // namespace capi::interpreter

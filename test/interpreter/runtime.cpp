@@ -8,6 +8,8 @@ namespace {
 
 // What a small device would have: out-of-memory paths can be reached.
 constexpr size_t kDeviceBytes = size_t{1} << 30;
+// Small, so that work that is cut into parts of this size is cut in tests.
+constexpr int kL2Bytes = 64 * 1024;
 
 thread_local std::string last_failure = "no error";
 
@@ -34,6 +36,10 @@ cudaError_t CUstream_st::submit(std::function<cudaError_t()> work) {
   if (recording == nullptr) return work();
   recording->work.push_back(std::move(work));
   return cudaSuccess;
+}
+
+bool CUstream_st::holds(const void* data, size_t bytes) const {
+  return capi::interpreter::is_allocated(data, bytes);
 }
 
 cudaError_t cudaGetLastError() { return cudaSuccess; }
@@ -85,6 +91,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->multiProcessorCount = 4;
   properties->totalGlobalMem = kDeviceBytes;
   properties->sharedMemPerBlockOptin = capi::interpreter::kMostSharedBytes;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  if (attribute != cudaDevAttrL2CacheSize) return cudaErrorInvalidValue;
+  *value = kL2Bytes;
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
@@ -153,8 +164,18 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  return stream->submit([event] {
+    event->recorded = std::chrono::steady_clock::now();
+    return cudaSuccess;
+  });
+}
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  *milliseconds = std::chrono::duration<float, std::milli>(to->recorded - from->recorded).count();
+  return cudaSuccess;
+}
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream->recording != nullptr) return cudaErrorStreamCaptureUnsupported;

@@ -25,6 +25,7 @@ endif()
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 set(CUDA_SOURCES ${CUDA_HOST_SOURCES} ${CUDA_KERNELS})
+set(CUDA_LIBRARIES ${CMAKE_DL_LIBS})
 include_directories(SYSTEM "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}>")
 
 # nvcc hands the host's options on; -Wpedantic is not among them, as what nvcc generates does not pass.

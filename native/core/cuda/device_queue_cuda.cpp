@@ -120,6 +120,8 @@ void DeviceQueue::begin_capture() {
   impl_->capturing = true;
 }
 
+bool DeviceQueue::capturing() const { return impl_->capturing; }
+
 std::shared_ptr<DeviceGraph> DeviceQueue::end_capture() {
   cudaGraph_t recorded = nullptr;
   impl_->capturing = false;
