@@ -19,11 +19,13 @@ export function doctorCommand(options: { json?: boolean }): void {
     memoryBytes: totalmem(),
     backend: backend.backend,
     reason: backend.reason,
+    cuda: addon.cuda(),
   };
   if (options.json) {
     console.log(JSON.stringify(report));
     return;
   }
+  const { built, cublaslt } = report.cuda;
   console.log(
     table(
       [
@@ -36,6 +38,7 @@ export function doctorCommand(options: { json?: boolean }): void {
         ['threads', String(report.threads)],
         ['memory', bytes(report.memoryBytes)],
         ['backend', `${report.backend}: ${report.reason}`],
+        ...(built ? [['cuBLASLt', cublaslt ? `${cublaslt.version}, ${cublaslt.path}` : 'not found']] : []),
       ].map(([name = '', value = '']) => [`${name.padEnd(9)} ${value}`]),
     ),
   );

@@ -55,6 +55,8 @@ export interface CudaReport {
   readonly runtimeVersion: number;
   readonly driverVersion: number;
   readonly devices: readonly CudaDevice[];
+  /** The library that multiplies matrices; undefined where it was not found. */
+  readonly cublaslt?: { readonly path: string; readonly version: string };
 }
 
 /** Ops recorded once and enqueued again by one call. */

@@ -116,6 +116,12 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
       devices.Set(static_cast<uint32_t>(i), entry);
     }
     result.Set("devices", devices);
+    if (!report.cublaslt_path.empty()) {
+      Napi::Object cublaslt = Napi::Object::New(env);
+      cublaslt.Set("path", report.cublaslt_path);
+      cublaslt.Set("version", report.cublaslt_version);
+      result.Set("cublaslt", cublaslt);
+    }
     return result;
   });
 }

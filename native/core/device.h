@@ -24,6 +24,8 @@ struct CudaReport {
   int runtime_version = 0;   // 13000 is 13.0
   int driver_version = 0;    // the newest CUDA that the driver knows; 0: no driver
   std::vector<CudaDevice> devices;
+  std::string cublaslt_path;     // of the library that multiplies matrices; empty: not found
+  std::string cublaslt_version;  // "13.1.1"
 };
 
 CudaReport cuda_report();

@@ -9,7 +9,7 @@ export interface Ended {
 }
 
 /** Runs an ES module that sees `addon`, `Tensor`, `ops`, and `startWorker(code, workerData)` for CommonJS code. */
-export function runModule(body: string): Ended {
+export function runModule(body: string, env: Readonly<Record<string, string>> = {}): Ended {
   const code = `
     import { Worker } from 'node:worker_threads';
     import { addon } from './lib/native/addon.ts';
@@ -21,6 +21,7 @@ export function runModule(body: string): Ended {
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
     timeout: 60_000,
+    env: { ...process.env, ...env },
   });
   return { status, signal, stdout: stdout.trim(), stderr };
 }

@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/cuda/check.h"
+#include "core/cuda/cublaslt.h"
 #include "core/error.h"
 
 namespace capi {
@@ -46,20 +47,8 @@ std::string find_problem(const CudaReport& report, cudaError_t counted) {
   return "";
 }
 
-// Asked once: a machine does not gain a driver while a process runs.
-const std::string& usable_problem() {
-  static const std::string* const problem = new std::string(cuda_report().problem);
-  return *problem;
-}
-
-}  // namespace
-
-void throw_cuda_error(cudaError_t error, const char* what) {
-  throw Error(ErrorCode::kCuda, std::string("[cuda] ") + what + " failed: " +
-                                    cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
-}
-
-CudaReport cuda_report() {
+// What is there besides cuBLASLt, which takes a while to open.
+CudaReport device_report() {
   CudaReport report;
   report.built = true;
 #ifdef CAPI_CUDA_INTERPRETED
@@ -84,6 +73,31 @@ CudaReport cuda_report() {
     report.devices.front().free_bytes = free_bytes;
   }
   cudaGetLastError();  // what was asked above must not show up in the next op's check
+  return report;
+}
+
+// Asked once: a machine does not gain a driver while a process runs.
+const std::string& usable_problem() {
+  static const std::string* const problem = new std::string(device_report().problem);
+  return *problem;
+}
+
+}  // namespace
+
+void throw_cuda_error(cudaError_t error, const char* what) {
+  throw Error(ErrorCode::kCuda, std::string("[cuda] ") + what + " failed: " +
+                                    cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
+}
+
+CudaReport cuda_report() {
+  CudaReport report = device_report();
+  const std::string& problem = cublaslt_problem();
+  if (problem.empty()) {
+    report.cublaslt_path = cublaslt().path;
+    report.cublaslt_version = cublaslt_version_text(cublaslt().version);
+  } else if (report.problem.empty()) {
+    report.problem = problem;
+  }
   return report;
 }
 

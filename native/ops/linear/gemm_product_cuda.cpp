@@ -236,27 +236,27 @@ class Algorithms {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto known = chosen_.find(product);
     if (known != chosen_.end()) return known->second;
-    // While a graph is captured nothing runs, so nothing can be timed.
-    const CublasLtAlgorithm algorithm = tuned_ && !queue.capturing()
-                                            ? tuned(matmul, product, workspace, queue.handle())
-                                            : matmul.candidates(1).front().algorithm;
-    return chosen_.emplace(product, algorithm).first->second;
+    const std::optional<CublasLtAlgorithm> kept = tuned_ ? tuned_->find(product) : std::nullopt;
+    CublasLtAlgorithm algorithm;
+    if (kept && matmul.accepts(*kept)) {
+      algorithm = *kept;
+    } else if (!tuned_) {
+      algorithm = matmul.candidates(1).front().algorithm;
+    } else if (queue.capturing()) {
+      // Nothing runs, so nothing can be timed; the next time may be another.
+      return matmul.candidates(1).front().algorithm;
+    } else {
+      algorithm = matmul.fastest(matmul.candidates(kCandidates), workspace, queue.handle());
+      tuned_->add(product, algorithm);
+    }
+    chosen_.emplace(product, algorithm);
+    return algorithm;
   }
 
  private:
   Algorithms() : library_(cublaslt()) {
     cublaslt_check(library_, library_.create(&handle_), "cublasLtCreate");
     if (tuning_wanted()) tuned_ = std::make_unique<TunedAlgorithms>(library_);
-  }
-
-  CublasLtAlgorithm tuned(const Matmul& matmul, const std::string& product, void* workspace,
-                          cudaStream_t stream) {
-    const std::optional<CublasLtAlgorithm> kept = tuned_->find(product);
-    if (kept && matmul.accepts(*kept)) return *kept;
-    const CublasLtAlgorithm best =
-        matmul.fastest(matmul.candidates(kCandidates), workspace, stream);
-    tuned_->add(product, best);
-    return best;
   }
 
   const CublasLt& library_;
