@@ -271,12 +271,11 @@ async function prune(folder: string, keep: number): Promise<Pick<SaveResult, 're
  */
 async function removeLeftovers(folder: string): Promise<string[]> {
   const names = await namesIn(folder);
-  const named = new Set((await listCheckpoints(folder)).map(({ tensorsPath }) => basename(tensorsPath)));
+  const { named, unread } = await owners(folder, names);
   const failures: string[] = [];
   for (const name of names) {
     const stem = TENSORS_NAME.exec(name)?.[1];
-    // A damaged state may be of those tensors: leave both to a person.
-    const orphan = stem !== undefined && !named.has(name) && !(await isDamagedState(folder, names, stem));
+    const orphan = stem !== undefined && !named.has(name) && !unread.has(stem);
     if (!orphan && !name.endsWith(TEMPORARY_SUFFIX)) continue;
     const failure = await remove(join(folder, name));
     if (failure !== undefined) failures.push(failure);
@@ -284,17 +283,27 @@ async function removeLeftovers(folder: string): Promise<string[]> {
   return failures;
 }
 
+/**
+ * The tensors' files that states name, and the stems of states that tell nothing now: those are damaged, or cannot be read for
+ * a moment, and may be of any tensors of that stem. Each is read once: a second answer could contradict the first.
+ */
+async function owners(
+  folder: string,
+  names: readonly string[],
+): Promise<{ readonly named: ReadonlySet<string>; readonly unread: ReadonlySet<string> }> {
+  const named = new Set<string>();
+  const unread = new Set<string>();
+  for (const name of names.filter((name) => STATE_NAME.test(name))) {
+    const file = await readStateFile(join(folder, name)).catch(() => undefined);
+    if (file === undefined) unread.add(basename(name, '.json'));
+    else named.add(file.tensors.file);
+  }
+  return { named, unread };
+}
+
 /** Undefined, or why the file still stands. */
 async function remove(path: string): Promise<string | undefined> {
   return rm(path, { force: true }).then(() => undefined, messageOf);
-}
-
-async function isDamagedState(folder: string, names: readonly string[], stem: string): Promise<boolean> {
-  if (!names.includes(`${stem}.json`)) return false;
-  return readStateFile(join(folder, `${stem}.json`)).then(
-    () => false,
-    () => true,
-  );
 }
 
 /** A second save of one iteration must not touch the bytes that the first one's state vouches for. */
