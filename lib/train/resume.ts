@@ -1,5 +1,7 @@
 /** Where a run begins: at its own newest checkpoint, at one that the configuration names, or at the beginning. */
+import { resolve } from 'node:path';
 import {
+  CheckpointCorruptError,
   type LoadedCheckpoint,
   latestCheckpoint,
   loadCheckpoint,
@@ -75,7 +77,8 @@ interface Begin {
 
 /**
  * `train.resume_from` says where a run begins. Once the run has saved a checkpoint of its own, the same command continues
- * from that: a run that is killed and started again keeps what it did since.
+ * from that: a run that is killed and started again keeps what it did since. When that checkpoint is damaged, the run begins
+ * at `train.resume_from` only where it names what the damage leaves as the newest: elsewhere steps would be lost unsaid.
  */
 async function startingCheckpoint(config: Config): Promise<Begin | undefined> {
   const { resume_from: origin, auto_resume: continues, output_dir: folder } = config.train;
@@ -83,11 +86,22 @@ async function startingCheckpoint(config: Config): Promise<Begin | undefined> {
   if (origin === null) {
     return newest === undefined ? undefined : { loaded: await loadCheckpoint(newest), asked: false };
   }
-  const branch = newest === undefined ? undefined : await loadCheckpoint(newest).catch(() => undefined);
-  if (branch !== undefined && (branch.state.config as Config).train.resume_from === origin) {
-    return { loaded: branch, asked: false };
+  if (newest !== undefined) {
+    try {
+      const own = await loadCheckpoint(newest);
+      if ((own.state.config as Config).train.resume_from === origin) return { loaded: own, asked: false };
+    } catch (error) {
+      if (!(await isOffered(origin, error))) throw error;
+    }
   }
   return { loaded: await loadCheckpoint(await resolveCheckpoint(origin)), asked: true };
+}
+
+/** True where `origin` is the checkpoint that the message of this damage tells to continue from. */
+async function isOffered(origin: string, error: unknown): Promise<boolean> {
+  if (!(error instanceof CheckpointCorruptError) || error.previousGood === undefined) return false;
+  const named = await resolveCheckpoint(origin).catch(() => origin); // it may be pruned
+  return resolve(named) === resolve(error.previousGood);
 }
 
 /** Going on with other samples or another network of the same tensors is seldom meant, and nothing later would show it. */

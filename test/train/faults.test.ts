@@ -331,6 +331,50 @@ describe('checkpoints', () => {
     expect(begins).toEqual([2, 3]);
   });
 
+  describe('of a run that began with resume_from', () => {
+    /** Began at iteration 2 of another run and saved at 4, 6 and 8. */
+    async function branchOfThreeCheckpoints(...overrides: string[]): Promise<Config> {
+      const config = await runOfTwoCheckpoints();
+      const branch = tinyConfig(folder, [
+        `train.output_dir=${folder.path}/branch`,
+        `train.resume_from=${join(checkpoints(config), 'step_0000002.json')}`,
+        'optim.total_iters=8',
+        'train.checkpointing.period=2',
+        'train.checkpointing.max_to_keep=3',
+        ...overrides,
+      ]);
+      await train(branch);
+      return branch;
+    }
+
+    test.each([
+      ['tensors', 'step_0000008.safetensors'],
+      ['state', 'step_0000008.json'],
+    ])('a damaged %s ends it as any other, and what is offered works', async (_what, name) => {
+      const branch = await branchOfThreeCheckpoints();
+      truncateSync(join(checkpoints(branch), name), 100);
+      const before = readdirSync(checkpoints(branch));
+      const good = join(checkpoints(branch), 'step_0000006.json');
+      await expect(train(branch)).rejects.toEqual(
+        coded('ERR_CAPI_CHECKPOINT_CORRUPT', 'step_0000008', `train.resume_from=${good}`),
+      );
+      expect(readdirSync(checkpoints(branch))).toEqual(before);
+      const offered = { ...branch, train: { ...branch.train, resume_from: good } };
+      const begins: number[] = [];
+      const onStart = ({ iteration }: { iteration: number }) => begins.push(iteration);
+      expect(await train(offered, { onStart })).toMatchObject({ finished: true, iteration: 8 });
+      expect(begins).toEqual([6]);
+    });
+
+    test('a damage that leaves only the origin is told', async () => {
+      const branch = await branchOfThreeCheckpoints('train.checkpointing.max_to_keep=1');
+      truncateSync(join(checkpoints(branch), 'step_0000008.json'), 100);
+      await expect(train(branch)).rejects.toEqual(
+        coded('ERR_CAPI_CHECKPOINT_CORRUPT', 'step_0000008', 'no other sound checkpoint'),
+      );
+    });
+  });
+
   test('a frozen teacher may have other heads and another predictor', async () => {
     const teacher = tinyConfig(folder, [
       `train.output_dir=${folder.path}/teacher`,
