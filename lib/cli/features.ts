@@ -13,10 +13,11 @@ export interface FeaturesOptions {
   readonly size?: number;
   readonly limit?: number;
   readonly batch: number;
+  readonly maxBadShare: number;
 }
 
 export async function featuresCommand(checkpoint: string, images: string, options: FeaturesOptions) {
-  const { weights, output } = options;
+  const { weights, output, maxBadShare } = options;
   if (weights !== 'student_ema' && weights !== 'student') {
     throw new CapiError(
       'ERR_CAPI_INVALID_ARGUMENT',
@@ -32,6 +33,7 @@ export async function featuresCommand(checkpoint: string, images: string, option
     model,
     source,
     count,
+    maxBadShare,
     stopped: () => signals.received !== undefined,
     onProgress: (iteration) => progress.update({ iteration }),
     onBadImage: (reason) => progress.note(`left out: ${reason}`),

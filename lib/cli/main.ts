@@ -22,6 +22,15 @@ function count(text: string): number {
   return value;
 }
 
+/** Parses an option that is a part of a whole. */
+function share(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= 0 && value <= 1)) {
+    throw new InvalidArgumentError('Expected a number in [0, 1].');
+  }
+  return value;
+}
+
 const overrides = 'settings such as optim.total_iters=1000';
 
 program
@@ -57,6 +66,7 @@ program
   .option('--size <pixels>', 'side of the square that images are resized to; default: as trained', count)
   .option('--limit <images>', 'at most so many', count)
   .option('--batch <images>', 'images at a time', count, 16)
+  .option('--max-bad-share <share>', 'ends where more of the images are bad', share, 0.01)
   .action(featuresCommand);
 
 program

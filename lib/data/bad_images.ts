@@ -7,6 +7,14 @@ export interface BadImageReport {
   readonly reason: string;
 }
 
+export interface BadImagesOptions {
+  readonly datasetLength: number;
+  readonly maxBadShare: number;
+  /** What a person raises to allow more of them. */
+  readonly setting: string;
+  readonly report: (image: BadImageReport) => void;
+}
+
 /** Before so many reads a share says nothing, unless the dataset is smaller. */
 const leastReads = 100;
 const mostNamed = 1000;
@@ -16,11 +24,7 @@ export class BadImages {
   #bad = 0;
   readonly #named = new Map<number, string>();
 
-  constructor(
-    private readonly datasetLength: number,
-    private readonly maxBadShare: number,
-    private readonly report: (image: BadImageReport) => void,
-  ) {}
+  constructor(private readonly options: BadImagesOptions) {}
 
   /** Images read so far, good or bad. */
   get reads(): number {
@@ -39,19 +43,20 @@ export class BadImages {
 
   /** Throws ERR_CAPI_DATA when the share of bad images so far is above the limit. */
   add(good: number, bad: readonly BadImageReport[]): void {
+    const { datasetLength, maxBadShare, setting, report } = this.options;
     this.#reads += good + bad.length;
     this.#bad += bad.length;
     for (const image of bad) {
       if (this.#named.has(image.index) || this.#named.size >= mostNamed) continue;
       this.#named.set(image.index, image.reason);
-      this.report(image);
+      report(image);
     }
     const share = this.#bad / this.#reads;
-    if (this.#reads < Math.min(leastReads, this.datasetLength) || share <= this.maxBadShare) return;
+    if (this.#reads < Math.min(leastReads, datasetLength) || share <= maxBadShare) return;
     const examples = [...this.#named.values()].slice(0, 5).join('; ');
     throw dataError(
-      `Expected at most ${percent(this.maxBadShare)} of the images to be bad but ${this.#bad} of ${this.#reads} read so ` +
-        `far are (${percent(share)}): ${examples}. Repair or remove them, or raise max_bad_share.`,
+      `Expected at most ${percent(maxBadShare)} of the images to be bad but ${this.#bad} of ${this.#reads} read so ` +
+        `far are (${percent(share)}): ${examples}. Repair or remove them, or raise ${setting}.`,
     );
   }
 }

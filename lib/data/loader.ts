@@ -95,7 +95,12 @@ export class ImageLoader {
   constructor(options: LoaderOptions) {
     const { source, crop, workers, prefetch, run } = checked(options);
     this.#run = run;
-    this.#bad = new BadImages(source.length, options.maxBadShare ?? 0.01, options.onBadImage ?? (() => {}));
+    this.#bad = new BadImages({
+      datasetLength: source.length,
+      maxBadShare: options.maxBadShare ?? 0.01,
+      setting: 'max_bad_share',
+      report: options.onBadImage ?? (() => {}),
+    });
     this.#setup = {
       source: source.descriptor,
       options: crop,

@@ -1,7 +1,8 @@
 /** Features of a source's images as one safetensors file, a batch at a time: memory does not grow with their number. */
 import { stat } from 'node:fs/promises';
 import { type AppendRows, writeSafetensorsRows } from '../checkpoint/safetensors_rows.js';
-import { isSystemError, systemError } from '../data/data_errors.js';
+import { BadImages } from '../data/bad_images.js';
+import { dataError, isSystemError, systemError } from '../data/data_errors.js';
 import type { ImageSource } from '../data/image_source.js';
 import { CapiError, invalidArgument } from '../native/errors.js';
 import { loadImages } from './load_images.js';
@@ -12,6 +13,8 @@ export interface FeatureFileOptions {
   readonly source: ImageSource;
   /** Images, from the first of the source on. */
   readonly count: number;
+  /** Share of bad images that ends the work, from 100 images (or all of them) on. */
+  readonly maxBadShare: number;
   /** Asked before each batch; true ends the work with ERR_CAPI_INTERRUPTED. */
   readonly stopped?: () => boolean;
   /** Images done, those left out included. */
@@ -29,8 +32,8 @@ export interface FeatureFile {
 /**
  * Writes `feature_map` f32 [n, rows, cols, D], `registers` f32 [n, R, D] and `global_repr` f32 [n, D]; `images` in the
  * metadata is the JSON list of the n images' names. A bad image is left out: it has neither a row nor a name there.
- * The file stands at `path` whole or not at all. Throws ERR_CAPI_INTERRUPTED, ERR_CAPI_SYSTEM (a full disk), and what
- * reading images throws.
+ * The file stands at `path` whole or not at all. Throws ERR_CAPI_DATA when too many images are bad, or all of them,
+ * ERR_CAPI_INTERRUPTED, ERR_CAPI_SYSTEM (a full disk), and what reading images throws.
  */
 export async function writeFeatures(path: string, options: FeatureFileOptions): Promise<FeatureFile> {
   const { model, source, count } = options;
@@ -64,8 +67,14 @@ export async function writeFeatures(path: string, options: FeatureFileOptions): 
 
 /** Returns the indices of the images written. */
 async function appendFeatures(append: AppendRows, options: FeatureFileOptions): Promise<number[]> {
-  const { model, source, count, stopped, onProgress, onBadImage } = options;
+  const { model, source, count, maxBadShare, stopped, onProgress, onBadImage } = options;
   const [side] = model.imageSize;
+  const bad = new BadImages({
+    datasetLength: count,
+    maxBadShare,
+    setting: '--max-bad-share',
+    report: ({ reason }) => onBadImage?.(reason),
+  });
   const written: number[] = [];
   for (let first = 0; first < count; first += model.batchSize) {
     if (stopped?.()) {
@@ -77,11 +86,16 @@ async function appendFeatures(append: AppendRows, options: FeatureFileOptions): 
     const end = Math.min(first + model.batchSize, count);
     const indices = Array.from({ length: end - first }, (_, i) => first + i);
     const images = await loadImages(source, indices, side);
-    for (const reason of images.bad) onBadImage?.(reason);
+    bad.add(images.indices.length, images.bad);
     const { featureMap, registers, globalRepr } = await model.forward(images.pixels);
     await append(images.indices.length, [featureMap, registers, globalRepr].map(bytesOf));
     written.push(...images.indices);
     onProgress?.(end);
+  }
+  if (written.length === 0) {
+    throw dataError(
+      `Expected at least one image that can be used but received none of ${count}. Repair them.`,
+    );
   }
   return written;
 }

@@ -1,4 +1,5 @@
 /** Whole images for inference: decoded and resized to a square, antialiased bicubic. */
+import type { BadImageReport } from '../data/bad_images.js';
 import { imageError, isBadImage, reason } from '../data/data_errors.js';
 import { decodeImage } from '../data/decode.js';
 import type { ImageSource, RgbImage } from '../data/image_source.js';
@@ -7,8 +8,8 @@ import { ops } from '../tensor/ops.js';
 export interface LoadedImages {
   /** u8 [images, size, size, 3] */
   readonly pixels: Uint8Array;
-  /** Images left out, with the reason. */
-  readonly bad: readonly string[];
+  /** Images left out. */
+  readonly bad: readonly BadImageReport[];
   /** Index in the source of each image that was loaded. */
   readonly indices: readonly number[];
 }
@@ -21,7 +22,7 @@ export async function loadImages(
 ): Promise<LoadedImages> {
   const pixels = new Uint8Array(indices.length * size * size * 3);
   const loaded: number[] = [];
-  const bad: string[] = [];
+  const bad: BadImageReport[] = [];
   for (const index of indices) {
     const out = pixels.subarray(loaded.length * size * size * 3, (loaded.length + 1) * size * size * 3);
     let image: RgbImage;
@@ -30,7 +31,7 @@ export async function loadImages(
     } catch (error) {
       const fault = imageError(source.describe(index), error);
       if (!isBadImage(fault)) throw fault;
-      bad.push(reason(fault));
+      bad.push({ index, reason: reason(fault) });
       continue;
     }
     resize(image, out, size);

@@ -1,5 +1,5 @@
 /** `capi features`: what it writes, what it holds meanwhile, and what is left when it fails. */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import { asFloat32, readSafetensors } from '../../lib/checkpoint/safetensors.js';
@@ -33,7 +33,13 @@ afterEach(() => jest.restoreAllMocks());
 
 function features(folder: TemporaryFolder, options: Partial<FeaturesOptions> = {}, images = folder.path) {
   const output = join(folder.path, 'out', 'features.safetensors');
-  return featuresCommand(checkpoint, images, { output, weights: 'student_ema', batch: 3, ...options });
+  return featuresCommand(checkpoint, images, {
+    output,
+    weights: 'student_ema',
+    batch: 3,
+    maxBadShare: 0.01,
+    ...options,
+  });
 }
 
 /** A folder of 8 images; `out` is where features go. */
@@ -71,7 +77,7 @@ test('bad images are left out, named and counted', async () => {
   const all = await written(folder);
   writeFileSync(join(folder.path, '0001.png'), '');
   writeFileSync(join(folder.path, '0006.png'), 'not an image');
-  await features(folder);
+  await features(folder, { maxBadShare: 0.25 });
   const { entries, metadata } = await written(folder);
   const kept = [0, 2, 3, 4, 5, 7];
   expect(entries.map(({ shape }) => shape[0])).toEqual([6, 6, 6]);
@@ -120,6 +126,51 @@ describe('leaves what stood there, and nothing else', () => {
     await expect(features(folder)).rejects.toMatchObject(expected);
     expect(readFileSync(join(folder.path, 'out', 'features.safetensors'), 'utf8')).toBe('before');
     expect(readdirSync(join(folder.path, 'out')).sort()).toEqual(['features.safetensors', 'note.txt']);
+  });
+});
+
+describe('too many bad images leave what stood there', () => {
+  const writeOlder = (images: TemporaryFolder) => images.write('out/features.safetensors', 'before');
+  const expectOlder = (images: TemporaryFolder) =>
+    expect(readFileSync(join(images.path, 'out', 'features.safetensors'), 'utf8')).toBe('before');
+  const tooMany = (share: string, count: string) => ({
+    code: 'ERR_CAPI_DATA',
+    message: expect.stringMatching(
+      new RegExp(`at most ${share} % of the images to be bad but ${count} .*\\.png.*--max-bad-share`),
+    ),
+  });
+
+  test('when their folder vanishes midway', async () => {
+    using folder = await imageFolder();
+    writeOlder(folder);
+    const { forward } = VisionModel.prototype;
+    jest.spyOn(VisionModel.prototype, 'forward').mockImplementation(function (this: VisionModel, pixels) {
+      for (const name of readdirSync(folder.path)) if (name.endsWith('.png')) rmSync(join(folder.path, name));
+      return forward.call(this, pixels);
+    });
+    await expect(features(folder)).rejects.toMatchObject(tooMany('1', '5 of 8'));
+    expectOlder(folder);
+  });
+
+  test('when they are more than the share that is allowed, and not when they are as many', async () => {
+    using folder = await imageFolder();
+    writeOlder(folder);
+    for (const i of [1, 6]) writeFileSync(join(folder.path, `000${i}.png`), '');
+    await expect(features(folder, { maxBadShare: 0.2 })).rejects.toMatchObject(tooMany('20', '2 of 8'));
+    expectOlder(folder);
+    await features(folder, { maxBadShare: 0.25 });
+    expect((await written(folder)).entries[0]!.shape[0]).toBe(6);
+  });
+
+  test('when not one can be used, whatever is allowed', async () => {
+    using folder = await imageFolder();
+    writeOlder(folder);
+    for (let i = 0; i < 8; i++) writeFileSync(join(folder.path, `000${i}.png`), '');
+    await expect(features(folder, { maxBadShare: 1 })).rejects.toMatchObject({
+      code: 'ERR_CAPI_DATA',
+      message: expect.stringMatching(/at least one image .*none of 8/),
+    });
+    expectOlder(folder);
   });
 });
 

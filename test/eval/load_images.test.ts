@@ -9,7 +9,7 @@ test('bad images are left out; a failing system stops the loading and is named',
   await using source = openSource(folder.path);
   const { indices, bad, pixels } = await loadImages(source, [0, 1, 2], 8);
   expect([indices, bad.length, pixels.length]).toEqual([[0, 2], 1, 2 * 8 * 8 * 3]);
-  expect(bad[0]).toContain('0001.png');
+  expect(bad[0]).toEqual({ index: 1, reason: expect.stringContaining('0001.png') });
 
   source.read = () => Promise.reject(systemFailure('EIO'));
   await expect(loadImages(source, [0], 8)).rejects.toMatchObject({
