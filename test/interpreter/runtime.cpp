@@ -9,6 +9,7 @@ namespace {
 // What a small device would have: out-of-memory paths can be reached.
 constexpr size_t kDeviceBytes = size_t{1} << 30;
 // Small, so that work that is cut into parts of this size is cut in tests.
+constexpr int kMultiprocessors = 4;
 constexpr int kL2Bytes = 64 * 1024;
 
 thread_local std::string last_failure = "no error";
@@ -88,14 +89,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "interpreter");
   properties->major = 8;
   properties->minor = 0;
-  properties->multiProcessorCount = 4;
+  properties->multiProcessorCount = kMultiprocessors;
   properties->totalGlobalMem = kDeviceBytes;
   properties->sharedMemPerBlockOptin = capi::interpreter::kMostSharedBytes;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  if (attribute != cudaDevAttrL2CacheSize) return cudaErrorInvalidValue;
-  *value = kL2Bytes;
+  *value = attribute == cudaDevAttrL2CacheSize ? kL2Bytes : kMultiprocessors;
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {

@@ -6,15 +6,11 @@
 #include "core/cuda/block.h"
 #include "core/cuda/launch.h"
 #include "core/device_queue.h"
-#include "ops/attention/attention.h"
-#include "ops/attention/rope_cuda.h"
+#include "ops/attention/attention_cuda.h"
 
 namespace capi {
 
 namespace {
-
-constexpr float kLog2E = 1.44269504088896341f;
-constexpr float kLn2 = 0.693147180559945309f;
 
 // A warp owns 8 rows and its lanes are the streamed tile's rows: a key read once from shared memory
 // meets 8 queries in registers.
@@ -353,47 +349,10 @@ __global__ void clear_unused_kernel(Places places, T* grad_k, T* grad_v, int64_t
   }
 }
 
-// Hands out 256-byte aligned pieces of one scratch block; with a null base it only counts.
-struct Carver {
-  char* base = nullptr;
-  size_t used = 0;
-  float* floats(int64_t count) {
-    char* const piece = base + used;
-    used += (static_cast<size_t>(count) * sizeof(float) + 255) / 256 * 256;
-    return base == nullptr ? nullptr : reinterpret_cast<float*>(piece);
-  }
-};
-
-template <typename Op>
-RopeRows query_rows(const Op& op) {
-  return {op.rope,
-          op.q.rows / op.n_q,
-          op.n_q,
-          op.heads,
-          op.q.cols / op.heads,
-          op.q_coordinates.template as<float>(),
-          op.frequencies.template as<float>(),
-          places_of(op),
-          false};
-}
-template <typename Op>
-RopeRows key_rows(const Op& op) {
-  RopeRows rows = query_rows(op);
-  rows.n = op.n_k;
-  rows.coordinates = op.k_coordinates.template as<float>();
-  rows.of_context = true;
-  return rows;
-}
-
 template <typename Op>
 Problem problem_of(const Op& op, const float* queries, const float* keys) {
   return {queries,  keys,   places_of(op), op.q.rows / op.n_q,
           op.heads, op.n_q, op.n_k,        op.q.cols / op.heads};
-}
-
-template <typename Op>
-float score_scale(const Op& op) {
-  return 1.0f / sqrtf(static_cast<float>(op.q.cols / op.heads));
 }
 
 size_t shared_bytes(int64_t tiles, int64_t d) {
@@ -404,13 +363,11 @@ size_t shared_bytes(int64_t tiles, int64_t d) {
 template <int kColumns, typename T>
 void forward(const AttentionForward& op, DeviceQueue& queue) {
   const int64_t images = op.q.rows / op.n_q, d = op.q.cols / op.heads;
-  Carver carver;
   float *queries = nullptr, *keys = nullptr;
-  for (const bool real : {false, true}) {
-    if (real) carver = {static_cast<char*>(queue.scratch(carver.used)), 0};
+  carve_scratch(queue, [&](Carver& carver) {
     queries = carver.floats(images * op.n_q * op.q.cols);
     keys = carver.floats(images * op.n_k * op.q.cols);
-  }
+  });
   rotate_rows(query_rows(op), op.q, queries, score_scale(op) * kLog2E, queue);
   rotate_rows(key_rows(op), op.k, keys, 1.0f, queue);
   launch(forward_kernel<kColumns, T>, images * op.heads * blocks_for(op.n_q, kTile), kThreads,
@@ -421,46 +378,35 @@ void forward(const AttentionForward& op, DeviceQueue& queue) {
 template <int kColumns, typename T>
 void backward(const AttentionBackward& op, DeviceQueue& queue) {
   const int64_t images = op.q.rows / op.n_q, d = op.q.cols / op.heads;
-  const RopeRows of_q = query_rows(op), of_k = key_rows(op);
-  const bool frequencies = op.grad_frequencies && op.rope != Rope::kNone;
-  const int64_t q_parts = frequencies ? frequency_part_floats(of_q) : 0;
-  const int64_t k_parts = frequencies ? frequency_part_floats(of_k) : 0;
-  Carver carver;
-  float *queries = nullptr, *keys = nullptr, *grad_queries = nullptr, *grad_keys = nullptr;
-  float *delta = nullptr, *parts = nullptr;
-  for (const bool real : {false, true}) {
-    if (real) carver = {static_cast<char*>(queue.scratch(carver.used)), 0};
+  float *queries = nullptr, *keys = nullptr, *delta = nullptr;
+  RotatedGradients rotated{};  // the rotated queries carry log2(e) too
+  carve_scratch(queue, [&](Carver& carver) {
     queries = carver.floats(images * op.n_q * op.q.cols);
     keys = carver.floats(images * op.n_k * op.q.cols);
-    grad_queries = carver.floats(images * op.n_q * op.q.cols);
-    grad_keys = carver.floats(images * op.n_k * op.q.cols);
     delta = carver.floats(images * op.heads * op.n_q);
-    parts = carver.floats(q_parts + k_parts);
-  }
-  const float scale = score_scale(op);
-  rotate_rows(of_q, op.q, queries, scale * kLog2E, queue);
-  rotate_rows(of_k, op.k, keys, 1.0f, queue);
+    rotated = {carver.floats(images * op.n_q * op.q.cols),
+               carver.floats(images * op.n_k * op.q.cols), carver.floats(frequency_floats(op)),
+               kLn2};
+  });
+  rotate_rows(query_rows(op), op.q, queries, score_scale(op) * kLog2E, queue);
+  rotate_rows(key_rows(op), op.k, keys, 1.0f, queue);
   const Problem problem = problem_of(op, queries, keys);
   launch(grad_queries_kernel<kColumns, T>, images * op.heads * blocks_for(op.n_q, kTile), kThreads,
          shared_bytes(4, d), queue.handle(), problem, op.v.as<T>(), op.out.as<T>(),
-         op.grad_out.as<T>(), op.lse.as<float>(), grad_queries, delta, op.v.stride, op.out.stride,
-         op.grad_out.stride);
+         op.grad_out.as<T>(), op.lse.as<float>(), rotated.queries, delta, op.v.stride,
+         op.out.stride, op.grad_out.stride);
   launch(grad_keys_kernel<kColumns, T>, images * op.heads * blocks_for(op.n_k, kTile), kThreads,
          shared_bytes(4, d), queue.handle(), problem, op.v.as<T>(), op.grad_out.as<T>(),
-         op.lse.as<float>(), delta, grad_keys, op.grad_v.as<T>(), op.v.stride, op.grad_out.stride,
-         op.grad_v.stride);
-  rotate_back_rows(of_q, grad_queries, op.q.cols, scale, op.q, op.grad_q,
-                   frequencies ? parts : nullptr, queue);
-  rotate_back_rows(of_k, grad_keys, op.q.cols, kLn2, op.k, op.grad_k,
-                   frequencies ? parts + q_parts : nullptr, queue);
-  if (op.grad_frequencies) {
-    merge_frequency_parts(parts, q_parts + k_parts, op.grad_frequencies, queue);
-  }
-  if (op.context_images) {
-    launch(clear_unused_kernel<T>, op.k.rows / op.n_k, kThreads, sizeof(int) * kThreads,
-           queue.handle(), places_of(op), op.grad_k.as<T>(), op.grad_v.as<T>(), images, op.n_k,
-           op.k.cols, op.grad_k.stride, op.grad_v.stride);
-  }
+         op.lse.as<float>(), delta, rotated.keys, op.grad_v.as<T>(), op.v.stride,
+         op.grad_out.stride, op.grad_v.stride);
+  rotate_back(op, rotated, queue);
+}
+
+template <typename T>
+void clear_unused(const AttentionBackward& op, DeviceQueue& queue) {
+  launch(clear_unused_kernel<T>, op.k.rows / op.n_k, kThreads, sizeof(int) * kThreads,
+         queue.handle(), places_of(op), op.grad_k.as<T>(), op.grad_v.as<T>(), op.q.rows / op.n_q,
+         op.n_k, op.k.cols, op.grad_k.stride, op.grad_v.stride);
 }
 
 // Registers hold whole rows of sums: 32 channels a column.
@@ -476,22 +422,50 @@ void with_columns(const Op& op, const Run& run) {
 
 }  // namespace
 
+void clear_unused_contexts(const AttentionBackward& op, DeviceQueue& queue) {
+  if (!op.context_images) return;  // all are used
+  op.q.dtype == Dtype::kF32 ? clear_unused<float>(op, queue) : clear_unused<bf16>(op, queue);
+}
+
+int64_t frequency_floats(const AttentionBackward& op) {
+  if (!op.grad_frequencies || op.rope == Rope::kNone) return 0;
+  return frequency_part_floats(query_rows(op)) + frequency_part_floats(key_rows(op));
+}
+
+void rotate_back(const AttentionBackward& op, const RotatedGradients& from, DeviceQueue& queue) {
+  const int64_t floats = frequency_floats(op);
+  float* const parts = floats > 0 ? from.parts : nullptr;
+  float* const key_parts =
+      floats > 0 ? from.parts + frequency_part_floats(query_rows(op)) : nullptr;
+  rotate_back_rows(query_rows(op), from.queries, op.q.cols, score_scale(op), op.q, op.grad_q, parts,
+                   queue);
+  rotate_back_rows(key_rows(op), from.keys, op.q.cols, from.key_scale, op.k, op.grad_k, key_parts,
+                   queue);
+  if (op.grad_frequencies) {
+    merge_frequency_parts(from.parts, floats, op.grad_frequencies, queue);
+  }
+}
+
 void attention_forward_cuda(const AttentionForward& op, DeviceQueue& queue) {
-  const auto run = [&](auto columns) {
+  if (runs_on_mma(op)) return attention_forward_mma(op, queue);
+  with_columns(op, [&](auto columns) {
     constexpr int kColumns = decltype(columns)::value;
     op.q.dtype == Dtype::kF32 ? forward<kColumns, float>(op, queue)
                               : forward<kColumns, bf16>(op, queue);
-  };
-  with_columns(op, run);
+  });
 }
 
 void attention_backward_cuda(const AttentionBackward& op, DeviceQueue& queue) {
-  const auto run = [&](auto columns) {
-    constexpr int kColumns = decltype(columns)::value;
-    op.q.dtype == Dtype::kF32 ? backward<kColumns, float>(op, queue)
-                              : backward<kColumns, bf16>(op, queue);
-  };
-  with_columns(op, run);
+  if (runs_on_mma(op)) {
+    attention_backward_mma(op, queue);
+  } else {
+    with_columns(op, [&](auto columns) {
+      constexpr int kColumns = decltype(columns)::value;
+      op.q.dtype == Dtype::kF32 ? backward<kColumns, float>(op, queue)
+                                : backward<kColumns, bf16>(op, queue);
+    });
+  }
+  clear_unused_contexts(op, queue);
 }
 
 }  // namespace capi

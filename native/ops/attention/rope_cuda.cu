@@ -15,6 +15,7 @@ constexpr int kWarps = 8;
 // Rows of a partial sum of the frequencies' gradient, as on the CPU.
 constexpr int kChunkRows = 64;
 constexpr int kMergeThreads = 64;
+constexpr int kAngleThreads = 256;
 
 // Both channels of a pair of one token.
 struct PairAngles {
@@ -59,6 +60,21 @@ __global__ void rotate_rows_kernel(RopeRows rows,
     to[c + i] = a * angles.cos_i - b * angles.sin_i;
     to[c + j] = b * angles.cos_j + a * angles.sin_j;
   }
+}
+
+// One thread a channel of a row.
+__global__ void fill_angles_kernel(RopeRows rows, float* __restrict__ table) {  // (rows, 2, d)
+  const int64_t index = int64_t{blockIdx.x} * kAngleThreads + threadIdx.x;
+  const int64_t row = index / rows.d, i = index % rows.d;
+  if (row >= rows.rows()) return;
+  const Place place = rows.places.at(row / rows.n);
+  if (!place.valid()) return;
+  const float* const position = rows.coordinates + (place.image * rows.n + row % rows.n) * 2;
+  float sine, cosine;
+  sincosf(position[0] * rows.frequencies[i] + position[1] * rows.frequencies[rows.d + i], &sine,
+          &cosine);
+  table[row * 2 * rows.d + i] = cosine;
+  table[(row * 2 + 1) * rows.d + i] = sine;
 }
 
 // A block takes a chunk of rows and 32 pairs. grad may be x, which is why neither is __restrict__.
@@ -174,6 +190,11 @@ void rotate_rows(const RopeRows& rows, const MatrixView& x, float* to, float sca
   const int64_t stride = rows.heads * rows.d;
   x.dtype == Dtype::kF32 ? rotate<float>(rows, x, to, stride, scale, queue)
                          : rotate<bf16>(rows, x, to, stride, scale, queue);
+}
+
+void fill_angles(const RopeRows& rows, float* table, DeviceQueue& queue) {
+  launch(fill_angles_kernel, blocks_for(rows.rows() * rows.d, kAngleThreads), kAngleThreads, 0,
+         queue.handle(), rows, table);
 }
 
 int64_t frequency_part_floats(const RopeRows& rows) {

@@ -155,4 +155,9 @@ inline uint32_t pack_bf16(float low, float high) {
   return interpreter::bf16_bits(low) | interpreter::bf16_bits(high) << 16;
 }
 
+inline float exp2_approx(float x) {
+  const float result = std::exp2(x);
+  return result < 0x1p-126f ? 0.0f : result;
+}
+
 }  // namespace capi
