@@ -12,10 +12,12 @@ if [ $# -eq 0 ]; then
   set -- test/interpreter \
     test/ops/attention \
     test/ops/gemm \
+    test/ops/l2_normalize \
     test/ops/optim \
     test/ops/rms_norm \
     test/ops/rope \
-    test/ops/tensor
+    test/ops/tensor \
+    test/ops/weight_norm
 fi
 CAPI_ADDON=$PWD/build-interpreter/Release/capi.node CAPI_CUBLASLT=$PWD/build-interpreter/Release/libcublaslt_stand_in.so \
   CAPI_TEST_BACKEND=cuda NODE_OPTIONS=--experimental-vm-modules \

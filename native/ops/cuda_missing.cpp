@@ -5,9 +5,6 @@
 #include "ops/clustering/target_rows.h"
 #include "ops/image/patchify.h"
 #include "ops/loss/soft_cross_entropy.h"
-#include "ops/norm/l2_normalize.h"
-#include "ops/norm/rms_norm.h"
-#include "ops/norm/weight_norm.h"
 #include "ops/patches/coordinates.h"
 #include "ops/patches/gather.h"
 #include "ops/patches/masks.h"
@@ -44,12 +41,6 @@ CAPI_WITHOUT_KERNEL(patchify_cuda, Patchify)
 
 // ops/loss
 CAPI_WITHOUT_KERNEL(soft_cross_entropy_cuda, SoftCrossEntropy)
-
-// ops/norm
-CAPI_WITHOUT_KERNEL(l2_normalize_forward_cuda, L2NormalizeForward)
-CAPI_WITHOUT_KERNEL(l2_normalize_backward_cuda, L2NormalizeBackward)
-CAPI_WITHOUT_KERNEL(weight_norm_forward_cuda, WeightNormForward)
-CAPI_WITHOUT_KERNEL(weight_norm_backward_cuda, WeightNormBackward)
 
 // ops/patches
 CAPI_WITHOUT_KERNEL(coordinates_cuda, Coordinates)

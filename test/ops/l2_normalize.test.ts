@@ -1,7 +1,7 @@
 import { ops } from '../../lib/tensor/ops.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { l2Normalize, l2NormalizeGradient } from '../support/norm_reference.js';
-import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
+import { poisoned, testSameBytes } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
 import { Tensor } from '../support/tensor.js';
 
@@ -59,10 +59,55 @@ describe('l2Normalize', () => {
     );
   });
 
-  test('gives the same bytes for 1, 2 and 3 threads', async () => {
+  test.each(['f32', 'bf16'] as const)(
+    'reads %s rows beside others and writes the other dtype, forward and backward',
+    async (dtype) => {
+      const other = dtype === 'f32' ? 'bf16' : 'f32';
+      const [rows, dim] = [9, 48];
+      const x = roundToBf16(randomNormal(rows * dim, 7));
+      const gradY = roundToBf16(randomNormal(rows * dim, 8));
+      const beside = (values: Float32Array) =>
+        Float32Array.from({ length: 2 * values.length }, (_, i) =>
+          i % (2 * dim) < dim ? Number.NaN : (values[Math.floor(i / 2 / dim) * dim + (i % dim)] as number),
+        );
+      using wideX = Tensor.from(beside(x), [rows, 2 * dim], dtype);
+      using y = poisoned([rows, dim], other);
+      using invNorm = poisoned([1, rows], 'f32');
+      ops.l2NormalizeForward({ x: wideX.columnRange(dim, 2 * dim), y, invNorm, eps: 1e-12 });
+      const rounding = { atol: 1e-6, rtol: 2 ** -8 };
+      expectClose(await y.readFloats(), l2Normalize(x, dim, 1e-12), other === 'f32' ? close : rounding);
+
+      using exactY = Tensor.from(l2Normalize(x, dim, 1e-12), [rows, dim], dtype);
+      using wideGradY = Tensor.from(beside(gradY), [rows, 2 * dim], dtype);
+      using gradX = poisoned([rows, dim], other);
+      ops.l2NormalizeBackward({ y: exactY, invNorm, gradY: wideGradY.columnRange(dim, 2 * dim), gradX });
+      const gradient = l2NormalizeGradient(x, gradY, dim, 1e-12);
+      expectClose(await gradX.readFloats(), gradient, { atol: 2 ** -8, rtol: 2 ** -8 });
+    },
+  );
+
+  test.each([53, 64])(
+    'may replace x by y, and the gradient of y by that of x, at %i columns',
+    async (dim) => {
+      const x = randomNormal(5 * dim, 9);
+      const gradY = randomNormal(5 * dim, 10);
+      using tx = Tensor.from(x, [5, dim], 'f32');
+      using tg = Tensor.from(gradY, [5, dim], 'f32');
+      using invNorm = poisoned([1, 5], 'f32');
+      ops.l2NormalizeForward({ x: tx, y: tx, invNorm, eps: 1e-12 });
+      ops.l2NormalizeBackward({ y: tx, invNorm, gradY: tg, gradX: tg });
+      expectClose(await tx.readFloats(), l2Normalize(x, dim, 1e-12), close);
+      expectClose(await tg.readFloats(), l2NormalizeGradient(x, gradY, dim, 1e-12), {
+        atol: 2e-6,
+        rtol: 5e-6,
+      });
+    },
+  );
+
+  testSameBytes(() => {
     const x = randomNormal(777 * 53, 5);
     const gradY = randomNormal(777 * 53, 6);
-    await expectSameBytesForAnyThreads(() => Object.values(run(x, gradY, 53, 1e-7, 'f32')));
+    return Object.values(run(x, gradY, 53, 1e-7, 'f32'));
   });
 
   test('refuses a saved norm of another length', () => {
