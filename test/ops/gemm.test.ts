@@ -207,6 +207,39 @@ describe('gemm', () => {
     }
   });
 
+  test.each(['f32', 'bf16'] as const)('adds a bias of any dtype, aligned or not, to %s', async (dtype) => {
+    const [m, n, k] = [5, 16, 24];
+    const { a, b, exact } = operands({ m, n, k }, 'bf16');
+    const values = roundToBf16(randomNormal(1 + n, 7));
+    const tolerances = dtype === 'f32' ? tolerance(k) : { atol: 1e-5, rtol: 2 ** -8 };
+    for (const biasDtype of ['f32', 'bf16'] as const) {
+      using biases = Tensor.from(values, [1, 1 + n], biasDtype);
+      for (const first of [0, 1]) {
+        using c = poisoned([m, n], dtype);
+        ops.gemm({ a, b, c, bias: biases.columnRange(first, first + n) });
+        const sums = exact.map((value, i) => value + (values[first + (i % n)] as number));
+        expectClose(await c.readFloats(), sums, tolerances);
+      }
+    }
+  });
+
+  test('multiplies the same shapes at other addresses', async () => {
+    const [m, n, k] = [9, 8, 16];
+    const wide = roundToBf16(randomNormal(m * (k + 8), 1));
+    const bValues = roundToBf16(randomNormal(k * n, 2));
+    using a = Tensor.from(wide, [m, k + 8], 'bf16');
+    using b = Tensor.from(bValues, [k, n], 'bf16');
+    for (const first of [0, 8, 1, 2]) {
+      using c = poisoned([m, n], 'f32');
+      ops.gemm({ a: a.columnRange(first, first + k), b, c });
+      const part = Float32Array.from(
+        { length: m * k },
+        (_, i) => wide[Math.floor(i / k) * (k + 8) + first + (i % k)] as number,
+      );
+      expectClose(await c.readFloats(), product(part, bValues, { m, n, k }), tolerance(k));
+    }
+  });
+
   test('rounds sums of f32 operands to bf16', async () => {
     const { a, b, exact } = operands({ m: 53, n: 33, k: 97 }, 'f32');
     using c = poisoned([53, 33], 'bf16');

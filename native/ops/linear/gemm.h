@@ -16,7 +16,8 @@
 //
 // Rows of every matrix may be strided. c must not overlap a or b. Sums are in f32 in an order that
 // depends on k only, so results do not depend on the number of threads; c is rounded once, after
-// the last product.
+// the last product. On CUDA the order is that of the algorithm that cuBLASLt has for the shapes,
+// strides, types and alignment: the same on every run with one GPU model and version of cuBLASLt.
 #pragma once
 
 #include "core/cpu_isa.h"
