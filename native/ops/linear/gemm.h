@@ -2,17 +2,16 @@
 //
 //   a         (m, k), or (k, m) when transpose_a     f32 | bf16
 //   b         (k, n), or (n, k) when transpose_b     dtype of a
-//   c         (m, n)                                 f32 | bf16; its old value is added when
-//   accumulate bias      (1, n)                                 f32 | bf16; may be null residual
-//   (m, n)                                 dtype of c; may be null; may be c itself pre       (m,
-//   n)                                 dtype of c, for gelu (below)
+//   c         (m, n)                                 f32 | bf16; accumulate adds its old value
+//   bias      (1, n)                                 f32 | bf16; may be null
+//   residual  (m, n)                                 dtype of c; may be null; may be c itself
+//   pre       (m, n)                                 dtype of c, for gelu (below)
 //
 // gelu is the exact one, z/2 (1 + erf(z/sqrt2)):
 //   kForward    c = gelu(z); pre = z where given.
 //   kBackward   c = z * gelu'(pre), then pre = gelu(pre): the gradient before the activation, and
-//   the activation
-//               that the next weight gradient multiplies, so that only pre is kept from the forward
-//               pass.
+//               the activation that the next weight gradient multiplies, so that only pre is kept
+//               from the forward pass.
 //
 // Rows of every matrix may be strided. c must not overlap a or b. Sums are in f32 in an order that
 // depends on k only, so results do not depend on the number of threads; c is rounded once, after
