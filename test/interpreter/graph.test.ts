@@ -1,0 +1,130 @@
+/** CUDA graphs through the addon, on the interpreter's stand-in for the CUDA runtime. */
+import { addon } from '../../lib/native/addon.js';
+import { ops } from '../../lib/tensor/ops.js';
+import { Replayable } from '../../lib/tensor/replayable.js';
+import { runModule } from '../support/addon_child.js';
+import { randomNormal } from '../support/random.js';
+import { Tensor } from '../support/tensor.js';
+
+const [rows, cols] = [5, 24];
+const values = (seed: number) => randomNormal(rows * cols, seed);
+
+function pair() {
+  return { x: Tensor.from(values(1), [rows, cols], 'f32'), y: Tensor.zeros([rows, cols], 'f32') };
+}
+
+const normalize = ({ x, y }: { x: Tensor; y: Tensor }) => ops.rmsNormForward({ x, y, eps: 1e-5 });
+
+/** What the op gives when it is not part of a graph. */
+async function eager(x: Float32Array): Promise<Float32Array> {
+  using from = Tensor.from(x, [rows, cols], 'f32');
+  using to = Tensor.zeros([rows, cols], 'f32');
+  normalize({ x: from, y: to });
+  return (await to.read()) as Float32Array;
+}
+
+test('a graph is recorded without running, and each replay works on what the tensors hold then', async () => {
+  const { x, y } = pair();
+  const graph = new addon.Graph();
+  graph.begin();
+  normalize({ x, y });
+  graph.end();
+  expect(await y.read()).toEqual(new Float32Array(rows * cols));
+  for (const seed of [2, 3]) {
+    x.write(values(seed));
+    graph.replay();
+    expect(await y.read()).toEqual(await eager(values(seed)));
+  }
+  graph.dispose();
+  for (const tensor of [x, y]) tensor[Symbol.dispose]();
+});
+
+test('reading, writing, allocating, waiting and a second graph are refused while recording', async () => {
+  const { x, y } = pair();
+  const graph = new addon.Graph();
+  graph.begin();
+  const refused = expect.objectContaining({
+    code: 'ERR_CAPI_INVALID_ARGUMENT',
+    message: expect.stringContaining('while a graph is captured'),
+  });
+  expect(() => x.write(values(4))).toThrow(refused);
+  await expect(x.read()).rejects.toThrow(refused);
+  expect(() => addon.synchronize()).toThrow(refused);
+  expect(() => Tensor.zeros([4], 'f32')).toThrow(refused);
+  expect(() => new addon.Graph().begin()).toThrow(refused);
+  graph.end();
+  graph.dispose();
+  expect(await x.read()).toEqual(values(1));
+  for (const tensor of [x, y]) tensor[Symbol.dispose]();
+});
+
+test('an op that would grow its scratch while recording is refused, and says what to do', () => {
+  const end = runModule(`
+    const [rows, cols] = [700, 96];
+    const zeros = (shape) => Tensor.zeros(shape, 'f32', 'cuda');
+    const [x, gradX, rstd, gradWeight] = [[rows, cols], [rows, cols], [1, rows], [1, cols]].map(zeros);
+    const graph = new addon.Graph();
+    graph.begin();
+    ops.rmsNormBackward({ x, rstd, gradY: x, gradX, gradWeight });
+    try {
+      graph.end(); // throws when the stream has come to the op by now
+      await addon.synchronize();
+    } catch (error) {
+      console.log(error.code, error.message);
+    }`);
+  expect(end.stdout).toMatch(
+    /^ERR_CAPI_INVALID_ARGUMENT .*an op that needs more scratch; run it once before/,
+  );
+});
+
+test('a fixed sequence runs op by op, then is captured, with the same bits', async () => {
+  const { x, y } = pair();
+  using replayable = new Replayable('cuda');
+  let enqueued = 0;
+  for (let i = 0; i < 4; i++) {
+    replayable.run(() => {
+      enqueued += 1;
+      normalize({ x, y });
+    });
+    expect(await y.read()).toEqual(await eager(values(1)));
+  }
+  expect(enqueued).toBe(2);
+  for (const tensor of [x, y]) tensor[Symbol.dispose]();
+});
+
+test('a graph keeps the memory of its tensors, and lets go of it when disposed', async () => {
+  await addon.synchronize();
+  const before = addon.stats().deviceLiveBytes;
+  const { x, y } = pair();
+  const graph = new addon.Graph();
+  graph.begin();
+  normalize({ x, y });
+  graph.end();
+  for (const tensor of [x, y]) tensor[Symbol.dispose]();
+  graph.replay();
+  await addon.synchronize();
+  expect(addon.stats().deviceLiveBytes).toBeGreaterThanOrEqual(before + 2 * rows * cols * 4);
+  graph.dispose();
+  await addon.synchronize();
+  expect(addon.stats().deviceLiveBytes).toBe(before);
+  expect(() => graph.replay()).toThrow(expect.objectContaining({ code: 'ERR_CAPI_DISPOSED' }));
+});
+
+test('more memory than the device has is refused with both numbers', () => {
+  expect(() => Tensor.zeros([1 << 29], 'f32')).toThrow(
+    expect.objectContaining({
+      code: 'ERR_CAPI_OUT_OF_MEMORY',
+      message: expect.stringMatching(
+        /Expected 2147483648 bytes of device memory but \d+ of 1073741824 are free/,
+      ),
+    }),
+  );
+});
+
+test('tensors of two backends are refused by an op', () => {
+  using x = Tensor.zeros([rows, cols], 'f32');
+  const storage = new addon.Storage(rows * cols * 4, 'cpu');
+  const y = { handle: storage.matrix(0, 'f32', rows, cols, cols) } as unknown as Tensor;
+  expect(() => normalize({ x, y })).toThrow(expect.objectContaining({ code: 'ERR_CAPI_DEVICE_MISMATCH' }));
+  storage.dispose();
+});
