@@ -1,6 +1,7 @@
 #include "addon/graph.h"
 
 #include "addon/runtime.h"
+#include "core/device.h"
 #include "core/device_queue.h"
 
 namespace capi::addon {
@@ -18,6 +19,7 @@ GraphHandle::GraphHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 Napi::Value GraphHandle::begin(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
     expect_not_capturing(info.Env(), "another graph");
+    expect_cuda();
     if (graph_) {
       throw Error(ErrorCode::kInvalidArgument, "[graph] Expected a new graph to begin");
     }
@@ -58,11 +60,16 @@ Napi::Value GraphHandle::replay(const Napi::CallbackInfo& info) {
 // What is replaying keeps its own pointer.
 Napi::Value GraphHandle::dispose(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
-    if (graph_ && !complete_) end(info);
+    if (!graph_) return info.Env().Undefined();
+    Runtime& runtime = Runtime::of(info.Env());
+    if (runtime.capturing == graph_) {
+      end(info);
+    } else {
+      expect_not_capturing(info.Env(), "dispose of another graph");
+    }
     complete_ = false;
-    Stream& stream = Runtime::of(info.Env()).stream;
     // Dropped on the stream's thread, after the work that uses it.
-    stream.when_done([graph = std::move(graph_)](const Error*) {});
+    runtime.stream.when_done([graph = std::move(graph_)](const Error*) {});
     return info.Env().Undefined();
   });
 }

@@ -34,3 +34,8 @@ target_include_directories(cublaslt_stand_in PRIVATE ${CUDA_INCLUDES} native)
 target_compile_options(cublaslt_stand_in PRIVATE -O3)
 set_target_properties(cublaslt_stand_in PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_LIBRARY_OUTPUT_DIRECTORY})
 set(CUDA_LIBRARIES ${CMAKE_DL_LIBS})
+
+# For the tests that plant a mistake in a kernel and link it in place of the right one.
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/objects.txt CONTENT
+  "$<JOIN:$<TARGET_OBJECTS:capi>;$<TARGET_OBJECTS:kernels_avx2>;$<TARGET_OBJECTS:kernels_avx512>;$<TARGET_OBJECTS:kernels_avx512_bf16>,\n>\n")

@@ -81,7 +81,8 @@ class Stacks {
     while (stacks_.size() <= index) {
       void* stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (stack == MAP_FAILED) std::abort();
+      // An overflow ends the process instead of changing other memory.
+      if (stack == MAP_FAILED || mprotect(stack, 4096, PROT_NONE) != 0) std::abort();
       stacks_.push_back(static_cast<unsigned char*>(stack));
     }
     return stacks_[index];

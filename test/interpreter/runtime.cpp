@@ -103,7 +103,6 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   *free_bytes = kDeviceBytes - std::min(kDeviceBytes, capi::interpreter::allocated_bytes());
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   if (capi::interpreter::allocated_bytes() + bytes > kDeviceBytes) return cudaErrorMemoryAllocation;
@@ -121,12 +120,8 @@ cudaError_t cudaFreeHost(void* data) {
   std::free(data);
   return cudaSuccess;
 }
-cudaError_t cudaMemset(void* data, int value, size_t bytes) {
-  std::memset(data, value, bytes);
-  return cudaSuccess;
-}
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
-  return stream->submit([=] { return cudaMemset(data, value, bytes); });
+  return cudaMemset2DAsync(data, bytes, value, bytes, 1, stream);
 }
 cudaError_t cudaMemset2DAsync(void* data, size_t pitch, int value, size_t width, size_t height,
                               cudaStream_t stream) {

@@ -82,6 +82,17 @@ const std::string& usable_problem() {
   return *problem;
 }
 
+// On a stream of its own: waiting for the whole device is forbidden while any stream is captured.
+cudaError_t zero_now(void* data, size_t bytes) {
+  cudaStream_t stream = nullptr;
+  cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  if (error != cudaSuccess) return error;
+  error = cudaMemsetAsync(data, 0, bytes, stream);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+  cudaStreamDestroy(stream);
+  return error;
+}
+
 }  // namespace
 
 void throw_cuda_error(cudaError_t error, const char* what) {
@@ -101,11 +112,14 @@ CudaReport cuda_report() {
   return report;
 }
 
+void expect_cuda() {
+  if (usable_problem().empty()) return;
+  throw Error(ErrorCode::kBackendUnavailable,
+              "[cuda] Expected a CUDA device but " + usable_problem());
+}
+
 void* device_allocate(size_t bytes) {
-  if (!usable_problem().empty()) {
-    throw Error(ErrorCode::kBackendUnavailable,
-                "[cuda] Expected a CUDA device but " + usable_problem());
-  }
+  expect_cuda();
   void* data = nullptr;
   const size_t asked = bytes == 0 ? 1 : bytes;
   const cudaError_t error = cudaMalloc(&data, asked);
@@ -119,9 +133,9 @@ void* device_allocate(size_t bytes) {
                                              std::to_string(total_bytes) + " are free");
   }
   CAPI_CUDA_CHECK(error);
-  // On the default stream, then waited for: the queues of ops are other streams.
-  CAPI_CUDA_CHECK(cudaMemset(data, 0, asked));
-  CAPI_CUDA_CHECK(cudaDeviceSynchronize());
+  const cudaError_t zeroed = zero_now(data, asked);
+  if (zeroed != cudaSuccess) device_release(data);
+  CAPI_CUDA_CHECK(zeroed);
   return data;
 }
 

@@ -8,6 +8,7 @@
 #include "core/cuda/check.h"
 #include "core/cuda/copy_rows.h"
 #include "core/cuda/device_graph.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/storage.h"
 
@@ -55,6 +56,7 @@ struct DeviceQueue::Impl {
   bool capturing = false;
 
   Impl() {
+    expect_cuda();
     // Not ordered with the default stream, which nothing here uses.
     CAPI_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     CAPI_CUDA_CHECK(cudaEventCreateWithFlags(&uploaded, cudaEventDisableTiming));

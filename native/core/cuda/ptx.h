@@ -2,9 +2,11 @@
 // bf16 conversion. Fragment layouts are those of the PTX manual, section "Matrix fragments for
 // mma.m16n8k16": with g = lane / 4 and t = lane % 4,
 //
-//   A [16, 16] row major    a[0]: (g, 2t)  a[1]: (g + 8, 2t)  a[2]: (g, 2t + 8)  a[3]: (g + 8, 2t +
-//   8) B [16, 8]               b[0]: (2t, g)  b[1]: (2t + 8, g) C [16, 8]               c[0]: (g,
-//   2t)  c[1]: (g, 2t + 1)  c[2]: (g + 8, 2t)  c[3]: (g + 8, 2t + 1)
+//   A [16, 16], by rows   a[0]: (g, 2t)      a[1]: (g + 8, 2t)
+//                         a[2]: (g, 2t + 8)  a[3]: (g + 8, 2t + 8)
+//   B [16, 8]             b[0]: (2t, g)      b[1]: (2t + 8, g)
+//   C [16, 8]             c[0]: (g, 2t)      c[1]: (g, 2t + 1)
+//                         c[2]: (g + 8, 2t)  c[3]: (g + 8, 2t + 1)
 //
 // where a 32-bit register of A or B holds two bf16, the named element and the next one along k (the
 // lower half first). Tests run the same kernels on another ptx.h, which executes them on the CPU.
