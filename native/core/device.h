@@ -30,7 +30,10 @@ struct CudaReport {
 
 CudaReport cuda_report();
 
-// Zeroed. Throws kBackendUnavailable with the report's problem, kOutOfMemory.
+// Throws kBackendUnavailable with the report's problem, if there is one.
+void expect_cuda();
+
+// Zeroed. Throws as expect_cuda, kOutOfMemory.
 void* device_allocate(size_t bytes);
 void device_release(void* data) noexcept;
 

@@ -23,6 +23,7 @@ CudaReport cuda_report() {
   return report;
 }
 
+void expect_cuda() { unavailable(); }
 void* device_allocate(size_t) { unavailable(); }
 void device_release(void*) noexcept {}
 

@@ -1,6 +1,5 @@
 #include "core/stream.h"
 
-#include <future>
 #include <utility>
 
 #include "core/device_queue.h"
@@ -30,15 +29,6 @@ void Stream::enqueue(std::function<void()> work) {
 
 void Stream::when_done(std::function<void(const Error* failure)> told) {
   push({{}, std::move(told)});
-}
-
-void Stream::wait() {
-  std::promise<std::optional<Error>> done;
-  when_done([&done](const Error* failure) {
-    done.set_value(failure == nullptr ? std::nullopt : std::optional<Error>(*failure));
-  });
-  const std::optional<Error> failure = done.get_future().get();
-  if (failure) throw *failure;
 }
 
 DeviceQueue& Stream::device() {

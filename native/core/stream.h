@@ -33,10 +33,6 @@ class Stream {
   // Calls told, on the stream's thread, after everything enqueued before it: with null, or with the
   // error that poisoned the stream. told must not throw.
   void when_done(std::function<void(const Error* failure)> told);
-  // Blocks the caller until everything enqueued so far has run. Not for the JavaScript thread.
-  // Throws what poisoned the stream.
-  void wait();
-
   // Where ops on CUDA tensors go; made on first use. Only for work on the stream's thread.
   DeviceQueue& device();
 

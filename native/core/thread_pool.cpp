@@ -29,6 +29,13 @@ struct Scratch {
   }
 
   size_t mapped() const { return storage ? storage->mapped() : 0; }
+
+  // Lets go of the memory and returns how much it was.
+  size_t release() {
+    const size_t bytes = mapped();
+    storage.reset();
+    return bytes;
+  }
 };
 
 // Idle workers spin this many times before they sleep: about 20 us, the gap between two ops of a
@@ -100,10 +107,12 @@ class ThreadPool {
   }
 
   void* scratch(int worker, size_t bytes) {
+    void* const data = scratch_[static_cast<size_t>(worker)].reserve(bytes);
+    // Only what could be had: level_scratch asks for as much.
     size_t largest = largest_scratch_.load(std::memory_order_relaxed);
     while (bytes > largest && !largest_scratch_.compare_exchange_weak(largest, bytes)) {
     }
-    return scratch_[static_cast<size_t>(worker)].reserve(bytes);
+    return data;
   }
 
   size_t scratch_bytes() {
@@ -230,6 +239,7 @@ struct OpScratch {
   Scratch scratch;
 
   void* reserve(size_t bytes) {
+    if (scratch.mapped() < bytes) op_scratch_bytes -= scratch.release();
     const size_t before = scratch.mapped();
     void* data = scratch.reserve(bytes);
     op_scratch_bytes += scratch.mapped() - before;
