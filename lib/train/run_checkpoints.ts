@@ -38,12 +38,15 @@ export class RunCheckpoints {
   #last: string | undefined;
   /** The iteration of `#last`; where the run began when it has none yet. */
   #saved: number;
-  #retryAt: number | undefined;
+  /** From this iteration on a save is due, until one succeeds or is tried in vain. */
+  #dueAt: number;
+  #failed = false;
 
   constructor(options: RunCheckpointsOptions) {
     this.#options = options;
     this.#last = options.checkpoint;
     this.#saved = options.iteration;
+    this.#dueAt = this.#periodAfter(options.iteration);
   }
 
   /** State file of the last good checkpoint. */
@@ -57,7 +60,7 @@ export class RunCheckpoints {
   }
 
   isDue(iteration: number): boolean {
-    return iteration % this.#period === 0 || iteration >= (this.#retryAt ?? Number.POSITIVE_INFINITY);
+    return iteration >= this.#dueAt;
   }
 
   /** Throws ERR_CAPI_CHECKPOINT_WRITE, naming the last good checkpoint. */
@@ -76,7 +79,9 @@ export class RunCheckpoints {
       await this.#save();
     } catch (error) {
       if (!(error instanceof CheckpointWriteError)) throw error;
-      this.#retryAt = iteration + Math.ceil(this.#period / retries);
+      this.#failed = true;
+      const retry = iteration + Math.ceil(this.#period / retries);
+      this.#dueAt = Math.min(retry, this.#periodAfter(iteration));
       const { reason } = error;
       this.#options.onFailure({
         event: 'save_failed',
@@ -86,13 +91,17 @@ export class RunCheckpoints {
       });
       this.#options.onNote(
         `the save at iteration ${iteration} failed: ${reason}; ${this.#lastInWords()}; ` +
-          `the run goes on and saves again at iteration ${this.#retryAt}`,
+          `the run goes on and saves again at iteration ${this.#dueAt}`,
       );
     }
   }
 
   get #period(): number {
     return this.#options.config.train.checkpointing.period;
+  }
+
+  #periodAfter(iteration: number): number {
+    return (Math.floor(iteration / this.#period) + 1) * this.#period;
   }
 
   async #save(): Promise<void> {
@@ -106,13 +115,14 @@ export class RunCheckpoints {
         keep: config.train.checkpointing.max_to_keep,
       },
     );
-    if (this.#retryAt !== undefined) onNote(`saved again: ${path}`);
+    if (this.#failed) onNote(`saved again: ${path}`);
     if (notRemoved.length > 0) {
       onNote(`saved ${path}, but older files beside it could not be deleted: ${notRemoved.join('; ')}`);
     }
     this.#last = path;
     this.#saved = state.iteration;
-    this.#retryAt = undefined;
+    this.#dueAt = this.#periodAfter(state.iteration);
+    this.#failed = false;
   }
 
   #lastInWords(): string {

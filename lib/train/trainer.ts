@@ -120,9 +120,9 @@ class Trainer {
     using signals = new StopSignals();
     const loader = makeLoader(config, this.#source, this.#iteration, this.#options);
     try {
-      // Nothing is written before there is something to train on.
+      // Only a run with something left to do, and something to train on, writes its settings.
       let batch = this.#isDone ? undefined : await fetchBatch(loader);
-      await writeResolvedConfig(config, folder);
+      if (batch !== undefined) await writeResolvedConfig(config, folder);
       using metrics = await MetricsFile.open(
         join(folder, METRICS_FILE_NAME),
         this.#iteration,
@@ -135,7 +135,10 @@ class Trainer {
         await this.#step(batch, loader, metrics);
         this.#guard(checkpoints);
         if (this.#isDone || signals.received !== undefined || this.#options.stop?.() === true) break;
-        if (checkpoints.isDue(this.#iteration)) await this.#trySave(checkpoints);
+        // After a skipped step the weights may be the reason for it: only after a good one do they replace older ones.
+        if (this.#skippedInARow === 0 && checkpoints.isDue(this.#iteration)) {
+          await checkpoints.trySave(this.#iteration);
+        }
         batch = await this.#nextBatch(loader, checkpoints);
       }
       if (!checkpoints.isCurrent(this.#iteration)) await checkpoints.save();
@@ -156,12 +159,12 @@ class Trainer {
     return this.#iteration >= this.#run.config.optim.total_iters;
   }
 
-  /** When there is no next batch, what was computed until then is sound: it is saved before the run ends. */
+  /** When there is no next batch, what was computed until then is saved before the run ends. */
   async #nextBatch(loader: ImageLoader, checkpoints: RunCheckpoints): Promise<Fetched> {
     try {
       return await fetchBatch(loader);
     } catch (error) {
-      if (!checkpoints.isCurrent(this.#iteration)) await this.#trySave(checkpoints);
+      if (!checkpoints.isCurrent(this.#iteration)) await checkpoints.trySave(this.#iteration);
       throw error;
     }
   }
@@ -232,11 +235,6 @@ class Trainer {
           ? `The last good checkpoint is ${last}; continue from it with a lower optim.lr_schedule.base_value.`
           : 'There is no checkpoint yet; start again with a lower optim.lr_schedule.base_value.'),
     );
-  }
-
-  /** After a skipped step the weights may be the reason for it: they do not replace older ones. */
-  async #trySave(checkpoints: RunCheckpoints): Promise<void> {
-    if (this.#skippedInARow === 0) await checkpoints.trySave(this.#iteration);
   }
 
   #checkpoints(metrics: MetricsFile): RunCheckpoints {

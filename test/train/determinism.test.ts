@@ -1,4 +1,6 @@
 /** The bits of a run depend on its configuration and data, not on workers, threads or the moment. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { train } from '../../lib/train/trainer.js';
 import { TemporaryFolder } from '../support/images.js';
 import { lastTensors, metricsWithoutTimes, tinyConfig } from '../support/tiny_run.js';
@@ -51,11 +53,19 @@ test('a run stopped and resumed equals one that was not', async () => {
   expect(resumed).toEqual(await tensorsOf([]));
 });
 
-test('a finished run that is started again changes nothing', async () => {
+test('a finished run that is started again changes nothing, with other settings neither', async () => {
   using folder = new TemporaryFolder();
   const config = tinyConfig(folder, ['optim.total_iters=3']);
   await train(config);
-  const before = [await lastTensors(config), metricsWithoutTimes(config)];
-  expect(await train(config)).toMatchObject({ iteration: 3, finished: true });
-  expect([await lastTensors(config), metricsWithoutTimes(config)]).toEqual(before);
+  const saved = async () => [
+    await lastTensors(config),
+    metricsWithoutTimes(config),
+    readFileSync(join(config.train.output_dir, 'config.yaml'), 'utf8'),
+  ];
+  const before = await saved();
+  const other = tinyConfig(folder, ['optim.total_iters=3', 'train.log_loss_every=1']);
+  for (const again of [config, other]) {
+    expect(await train(again)).toMatchObject({ iteration: 3, finished: true });
+    expect(await saved()).toEqual(before);
+  }
 });

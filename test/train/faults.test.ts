@@ -10,8 +10,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { jest } from '@jest/globals';
 import { saveCheckpoint } from '../../lib/checkpoint/checkpoint.js';
 import type { Config } from '../../lib/config/schema.js';
+import { ops } from '../../lib/tensor/ops.js';
 import { METRICS_FILE_NAME, readSaveFailures } from '../../lib/train/metrics_file.js';
 import { computeGradients, trainStep, update } from '../../lib/train/step.js';
 import { type TrainOptions, type TrainResult, train } from '../../lib/train/trainer.js';
@@ -470,6 +472,52 @@ describe('losses and gradients that are not finite', () => {
       .trimEnd()
       .split('\n');
     expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ iteration: 7, capi_loss: null });
+  });
+
+  describe('where a save is due', () => {
+    afterEach(() => jest.restoreAllMocks());
+
+    function skipSteps(skips: (iteration: number) => boolean): void {
+      const { softCrossEntropy } = ops;
+      let iteration = 0;
+      jest.spyOn(ops, 'softCrossEntropy').mockImplementation((options) => {
+        softCrossEntropy(options);
+        iteration += 1;
+        if (skips(iteration)) options.loss.write([Number.NaN]);
+      });
+    }
+
+    test('put it off to the next good step', async () => {
+      skipSteps((iteration) => iteration === 4 || iteration === 5);
+      const settings = ['train.checkpointing.period=4', 'train.checkpointing.max_to_keep=9'];
+      const config = tinyConfig(folder, settings);
+      expect(await train(config)).toMatchObject({ finished: true, skippedSteps: 2 });
+      expect(readdirSync(checkpoints(config)).filter((name) => name.endsWith('.json'))).toEqual([
+        'step_0000006.json',
+        'step_0000008.json',
+        'step_0000010.json',
+      ]);
+    });
+
+    test('do not keep a run that ends for want of data from saving', async () => {
+      skipSteps((iteration) => iteration > 1);
+      await folder.writeImages(40, 'images/');
+      const settings = [
+        `data.dataset=${folder.path}/images`,
+        'optim.total_iters=200',
+        'train.nan_check_period=0',
+      ];
+      const config = tinyConfig(folder, settings);
+      const steps: number[] = [];
+      const onStep = ({ iteration }: { iteration: number }) => {
+        steps.push(iteration);
+        for (let i = 0; iteration === 1 && i < 40; i++)
+          folder.write(`images/${String(i).padStart(4, '0')}.png`, '');
+      };
+      await expect(train(config, { onStep })).rejects.toEqual(coded('ERR_CAPI_DATA', '.png'));
+      expect(steps.length).toBeGreaterThan(1);
+      expect((await lastCheckpoint(config)).iteration).toBe(steps.at(-1));
+    });
   });
 
   test('a loss alone is enough, and the next step is taken', async () => {
