@@ -50,6 +50,7 @@ describe.each(['forward', 'reverse'] as const)('with threads in %s order', (orde
 
   test.each(mistakes.map(([kernel, message]) => ({ kernel, message })))('$kernel', ({ kernel, message }) => {
     if (order === 'forward') expect(results.get(kernel)).toMatch(message);
-    else expect(results.get(kernel)).not.toBe('nothing');
+    // Another trace of the mistake may come first.
+    else expect(results.get(kernel)).toMatch(/^(?!nothing$)./);
   });
 });

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { addon } from '../../lib/native/addon.js';
 import type { Dtype } from '../../lib/tensor/dtype.js';
+import { ops } from '../../lib/tensor/ops.js';
 import { backend, Tensor } from './tensor.js';
 
 /** Filled with NaN, or with -1 in integer dtypes: what an op does not write shows. */
@@ -50,12 +51,27 @@ export function testSameBytes(run: () => readonly Tensor[]): void {
 
 /** What `run` gives when the interpreter takes blocks and threads in reverse order; on a GPU nothing is different. */
 export async function inReverseOrder<T>(run: () => Promise<T>): Promise<T> {
-  await setVariable('CAPI_INTERPRETER_ORDER', 'reverse');
+  await setOrder('reverse');
   try {
     return await run();
   } finally {
-    await setVariable('CAPI_INTERPRETER_ORDER', 'forward');
+    await setOrder('forward');
   }
+}
+
+async function setOrder(order: 'forward' | 'reverse'): Promise<void> {
+  await setVariable('CAPI_INTERPRETER_ORDER', order);
+  if (addon.cuda().interpreted) expect(await orderOfThreads()).toBe(order);
+}
+
+/**
+ * In which order kernels run now, by what one does: it copies rows onto the next ones, a row a thread. Forward each finds what
+ * the one before it wrote, and the first row goes all the way.
+ */
+async function orderOfThreads(): Promise<'forward' | 'reverse'> {
+  using rows = Tensor.from([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2], [3, 4], 'f32');
+  ops.cast({ x: rows.rowRange(0, 2), y: rows.rowRange(1, 3) });
+  return (await rows.readFloats()).at(-1) === 0 ? 'forward' : 'reverse';
 }
 
 /** Of the process's environment, which native code reads. What tests see as process.env is jest's copy of it. */
