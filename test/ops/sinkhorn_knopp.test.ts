@@ -1,6 +1,6 @@
-import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
+import { poisoned, testSameBytes } from '../support/outputs.js';
 import { randomNormal } from '../support/random.js';
 import {
   columnSums,
@@ -8,7 +8,7 @@ import {
   sinkhornReference,
   softCrossEntropyReference,
 } from '../support/sinkhorn.js';
-import { Tensor } from '../support/tensor.js';
+import { backend, Tensor } from '../support/tensor.js';
 
 const poison = (length: number) => new Float32Array(length).fill(Number.NaN);
 
@@ -19,32 +19,55 @@ interface Result {
   readonly assignments: ArrayLike<number>;
 }
 
-/** The fused op with every output but targets. */
-async function fused(problem: Problem, predTemp: number, dtype: 'f32' | 'bf16' = 'f32'): Promise<Result> {
+type LogitsDtype = 'f32' | 'bf16';
+
+/** Logits that begin `offset` elements into their memory. */
+function tensorOf(
+  { logits, groups, rows, columns }: Problem,
+  dtype: LogitsDtype = 'f32',
+  offset = 0,
+): Tensor {
+  const { length } = logits;
+  const values = new Float32Array(offset + length);
+  values.set(logits, offset);
+  const all = Tensor.from(values, [offset + length, 1], dtype);
+  return all.rowRange(offset, offset + length).view([groups * rows, columns]);
+}
+
+/** The fused op with every output but targets, on logits that become their gradient. */
+function runFused(problem: Problem, predTemp: number, logits: Tensor) {
   const { groups, rows, columns, iterations, targetTemp } = problem;
-  const all = groups * rows;
-  using logits = Tensor.from(problem.logits, [all, columns], dtype);
-  using loss = Tensor.from([Number.NaN], [1, 1], 'f64');
-  using gradBias = Tensor.from(poison(columns), [1, columns], 'f32');
-  using assignments = Tensor.from(poison(all * columns), [all, columns], 'f32');
+  const loss = poisoned([1, 1], 'f64');
+  const gradBias = poisoned([1, columns], 'f32');
+  const assignments = poisoned([groups * rows, columns], 'f32');
   ops.sinkhornKnoppLoss({
     logits,
     groups,
     iterations,
     targetTemp,
     predTemp,
-    totalRows: all,
+    totalRows: groups * rows,
     loss,
     gradLogits: logits,
     gradBias,
     assignments,
   });
-  return {
-    loss: await loss.readFloats(),
-    gradient: await logits.readFloats(),
-    gradBias: await gradBias.readFloats(),
-    assignments: await assignments.readFloats(),
+  return { loss, gradient: logits, gradBias, assignments };
+}
+
+async function read(tensors: Readonly<Record<keyof Result, Tensor>>): Promise<Result> {
+  const result = {
+    loss: await tensors.loss.readFloats(),
+    gradient: await tensors.gradient.readFloats(),
+    gradBias: await tensors.gradBias.readFloats(),
+    assignments: await tensors.assignments.readFloats(),
   };
+  for (const tensor of Object.values(tensors)) tensor[Symbol.dispose]();
+  return result;
+}
+
+function fused(problem: Problem, predTemp: number, dtype: LogitsDtype = 'f32', offset = 0): Promise<Result> {
+  return read(runFused(problem, predTemp, tensorOf(problem, dtype, offset)));
 }
 
 /** The phases over chunks of rows of one group, as a problem larger than memory is run. */
@@ -115,8 +138,6 @@ function random(groups: number, rows: number, columns: number, seed: number): Pr
 }
 
 describe('sinkhornKnoppLoss', () => {
-  afterEach(() => addon.setThreads(2));
-
   test.each([
     [1, 1, 1, 3],
     [1, 53, 97, 3],
@@ -126,6 +147,9 @@ describe('sinkhornKnoppLoss', () => {
     [2, 131, 64, 3],
     [7, 6, 272, 2],
     [1, 272, 19, 3],
+    [1, 660, 8, 2],
+    [1, 2, 4099, 2], // more columns than the threads of a block take at once: elements, vectors
+    [1, 2, 8200, 2],
   ])(
     'agrees with float64: %i groups of [%i, %i], %i iterations',
     async (groups, rows, columns, iterations) => {
@@ -141,32 +165,45 @@ describe('sinkhornKnoppLoss', () => {
     },
   );
 
-  test('computes in f32 from bf16 logits: only the gradient is rounded', async () => {
-    const problem = { ...random(3, 29, 106, 8) };
-    const rounded = { ...problem, logits: roundToBf16(problem.logits) };
-    const exact = sinkhornReference(rounded);
-    const expected = softCrossEntropyReference(rounded.logits, exact, 106, 0.12);
-    const result = await fused(rounded, 0.12, 'bf16');
-    expectClose(result.assignments, exact, { atol: 2e-6, rtol: 0 });
-    expectClose(result.loss, [expected.loss], { atol: 0, rtol: 2e-6 });
-    expect(maxError(result.gradient, expected.gradient)).toBeLessThanOrEqual(
-      2 * maxError(roundToBf16(expected.gradient), expected.gradient),
-    );
-    expectClose(result.gradBias, columnSums(expected.gradient, 106), { atol: 1e-6, rtol: 1e-5 });
-  });
+  test.each([
+    [3, 29, 106, 0],
+    [3, 29, 104, 0],
+    [3, 29, 104, 1],
+    [1, 2, 16384, 0], // as many columns as the threads of a block take at once, more
+    [1, 2, 16392, 0],
+  ])(
+    'computes in f32 from bf16 logits, %i groups of [%i, %i] that begin at %i: only the gradient is rounded',
+    async (groups, rows, columns, offset) => {
+      const problem = { ...random(groups, rows, columns, 8) };
+      const rounded = { ...problem, logits: roundToBf16(problem.logits) };
+      const exact = sinkhornReference(rounded);
+      const expected = softCrossEntropyReference(rounded.logits, exact, columns, 0.12);
+      const result = await fused(rounded, 0.12, 'bf16', offset);
+      expectClose(result.assignments, exact, { atol: 2e-6, rtol: 0 });
+      // Sums of long rows in f32.
+      expectClose(result.loss, [expected.loss], { atol: 0, rtol: columns > 1000 ? 1e-5 : 2e-6 });
+      expect(maxError(result.gradient, expected.gradient)).toBeLessThanOrEqual(
+        2 * maxError(roundToBf16(expected.gradient), expected.gradient),
+      );
+      expectClose(result.gradBias, columnSums(expected.gradient, columns), { atol: 1e-6, rtol: 1e-5 });
+    },
+  );
 
-  test('leaves a row whose every entry underflows without mass, loss and gradient', async () => {
-    const [rows, columns] = [6, 20];
-    const logits = randomNormal(rows * columns, 9);
-    for (let k = 0; k < columns; k++) logits[2 * columns + k] = -300 - k;
-    const result = await fused({ logits, groups: 1, rows, columns, iterations: 3, targetTemp: 0.06 }, 0.12);
-    const row = (values: ArrayLike<number>) => Array.from(values).slice(2 * columns, 3 * columns);
-    expect(row(result.assignments)).toEqual(new Array(columns).fill(0));
-    expect(row(result.gradient).every((g) => g === 0)).toBe(true);
-    const others = Float32Array.from(logits).fill(0, 2 * columns, 3 * columns);
-    const expected = softCrossEntropyReference(others, result.assignments, columns, 0.12);
-    expectClose(result.loss, [expected.loss], { atol: 0, rtol: 2e-6 });
-  });
+  test.each([20, 24])(
+    'leaves a row of %i underflowed entries without mass, loss and gradient',
+    async (columns) => {
+      const rows = 6;
+      const logits = randomNormal(rows * columns, 9);
+      for (let k = 0; k < columns; k++) logits[2 * columns + k] = -300 - k;
+      const result = await fused({ logits, groups: 1, rows, columns, iterations: 3, targetTemp: 0.06 }, 0.12);
+      const row = (values: ArrayLike<number>) => Array.from(values).slice(2 * columns, 3 * columns);
+      expect(row(result.assignments)).toEqual(new Array(columns).fill(0));
+      expect(row(result.gradient).every((g) => g === 0)).toBe(true);
+      const others = Float32Array.from(logits).fill(0, 2 * columns, 3 * columns);
+      const expected = softCrossEntropyReference(others, result.assignments, columns, 0.12);
+      expectClose(result.loss, [expected.loss], { atol: 0, rtol: 2e-6 });
+    },
+  );
 
   test('shifts the argument of the exponential by 50 in zero iterations', async () => {
     const problem = { ...random(2, 4, 6, 10), iterations: 0 };
@@ -174,59 +211,80 @@ describe('sinkhornKnoppLoss', () => {
     expectClose(assignments, sinkhornReference(problem), { atol: 0, rtol: 5e-6 });
   });
 
-  test('passes a NaN on', async () => {
-    const problem = random(1, 5, 9, 11);
+  test.each([9, 16])('passes a NaN among %i columns on', async (columns) => {
+    const problem = random(1, 5, columns, 11);
     (problem.logits as Float32Array)[12] = Number.NaN;
     const result = await fused(problem, 0.12);
     expect(result.loss[0]).toBeNaN();
     expect(Array.from(result.gradBias).some(Number.isNaN)).toBe(true);
   });
 
-  test('gives the same bytes with 1, 2 and 3 threads', async () => {
-    for (const problem of [random(3, 150, 53, 12), random(9, 40, 53, 13), random(1, 300, 130, 14)]) {
-      addon.setThreads(1);
-      const one = await fused(problem, 0.12);
-      for (const threads of [2, 3]) {
-        addon.setThreads(threads);
-        expect(await fused(problem, 0.12)).toEqual(one);
-      }
-    }
+  // Groups of one chunk and of several, fewer and more than threads; on CUDA small ones, of elements and of vectors.
+  const problems =
+    backend === 'cpu'
+      ? [random(3, 150, 53, 12), random(9, 40, 53, 13), random(1, 300, 130, 14)]
+      : [random(3, 11, 53, 12), random(2, 9, 560, 13), random(1, 9, 560, 14)];
+  describe.each(problems)('$groups groups of [$rows, $columns]', (problem) => {
+    testSameBytes(() => Object.values(runFused(problem, 0.12, tensorOf(problem))));
   });
 
-  test('fills the selected targets only, from chunks of positions', async () => {
-    const [images, positions, columns] = [5, 4, 33];
-    const problem = random(positions, images, columns, 15);
+  test.each([33, 40])(
+    'fills the selected targets only, from chunks of positions: %i columns',
+    async (columns) => {
+      const [images, positions] = [5, 4];
+      const problem = random(positions, images, columns, 15);
+      const { assignments } = await fused(problem, 0.12);
+      const predict = [2 * positions + 3, 0 * positions + 1, 4 * positions + 0]; // image · positions + position
+      using tPredict = Tensor.from(predict, [1, 3], 'i32');
+      using targetRows = Tensor.from(new Int32Array(20).fill(7), [1, 20], 'i32');
+      using targets = Tensor.from(poison(4 * columns), [4, columns], 'f32');
+      using half = Tensor.from(poison(4 * columns), [4, columns], 'bf16');
+      using logits = Tensor.from(problem.logits, [20, columns], 'f32');
+      using loss = Tensor.from([Number.NaN], [1, 1], 'f64');
+      ops.targetRows({ predict: tPredict, targetRows, images, positions });
+      const shared = { targetTemp: 0.06, predTemp: 0.12, totalRows: 20 };
+      for (const begin of [0, 2]) {
+        const [first, last] = [begin * images, (begin + 2) * images];
+        const chunk = {
+          logits: logits.rowRange(first, last),
+          targetRows: targetRows.columnRange(first, last),
+          groups: 2,
+          ...shared,
+        };
+        ops.sinkhornKnoppLoss({ ...chunk, targets, loss, accumulate: begin > 0 });
+        ops.sinkhornKnoppLoss({ ...chunk, targets: half });
+      }
+      const [read, readHalf] = [await targets.readFloats(), await half.readFloats()];
+      predict.forEach((patch, i) => {
+        const row = (patch % positions) * images + Math.floor(patch / positions);
+        const expected = Array.from(assignments).slice(row * columns, (row + 1) * columns);
+        expect(Array.from(read.slice(i * columns, (i + 1) * columns))).toEqual(expected);
+        expect(readHalf.slice(i * columns, (i + 1) * columns)).toEqual(roundToBf16(expected));
+      });
+      expect(Array.from(read.slice(3 * columns)).every(Number.isNaN)).toBe(true);
+      const whole = softCrossEntropyReference(problem.logits, assignments, columns, 0.12);
+      expectClose(await loss.readFloats(), [whole.loss], { atol: 0, rtol: 2e-6 });
+    },
+  );
+
+  test.each([33, 40])('passes over target rows that do not exist: %i columns', async (columns) => {
+    const problem = random(1, 4, columns, 19);
     const { assignments } = await fused(problem, 0.12);
-    const predict = [2 * positions + 3, 0 * positions + 1, 4 * positions + 0]; // image · positions + position
-    using tPredict = Tensor.from(predict, [1, 3], 'i32');
-    using targetRows = Tensor.from(new Int32Array(20).fill(7), [1, 20], 'i32');
-    using targets = Tensor.from(poison(4 * columns), [4, columns], 'f32');
-    using half = Tensor.from(poison(4 * columns), [4, columns], 'bf16');
-    using logits = Tensor.from(problem.logits, [20, columns], 'f32');
-    using loss = Tensor.from([Number.NaN], [1, 1], 'f64');
-    ops.targetRows({ predict: tPredict, targetRows, images, positions });
-    const shared = { targetTemp: 0.06, predTemp: 0.12, totalRows: 20 };
-    for (const begin of [0, 2]) {
-      const [first, last] = [begin * images, (begin + 2) * images];
-      const chunk = {
-        logits: logits.rowRange(first, last),
-        targetRows: targetRows.columnRange(first, last),
-        groups: 2,
-        ...shared,
-      };
-      ops.sinkhornKnoppLoss({ ...chunk, targets, loss, accumulate: begin > 0 });
-      ops.sinkhornKnoppLoss({ ...chunk, targets: half });
-    }
-    const [read, readHalf] = [await targets.readFloats(), await half.readFloats()];
-    predict.forEach((patch, i) => {
-      const row = (patch % positions) * images + Math.floor(patch / positions);
-      const expected = Array.from(assignments).slice(row * columns, (row + 1) * columns);
-      expect(Array.from(read.slice(i * columns, (i + 1) * columns))).toEqual(expected);
-      expect(readHalf.slice(i * columns, (i + 1) * columns)).toEqual(roundToBf16(expected));
+    using logits = tensorOf(problem);
+    using targetRows = Tensor.from([2, -5, 1, 2 ** 31 - 1], [1, 4], 'i32');
+    using targets = poisoned([2, columns], 'f32');
+    ops.sinkhornKnoppLoss({
+      logits,
+      groups: 1,
+      targetRows,
+      targets,
+      targetTemp: 0.06,
+      predTemp: 0.12,
+      totalRows: 4,
     });
-    expect(Array.from(read.slice(3 * columns)).every(Number.isNaN)).toBe(true);
-    const whole = softCrossEntropyReference(problem.logits, assignments, columns, 0.12);
-    expectClose(await loss.readFloats(), [whole.loss], { atol: 0, rtol: 2e-6 });
+    const read = await targets.readFloats();
+    expect(Array.from(read.slice(0, columns)).every(Number.isNaN)).toBe(true);
+    expect(read.slice(columns)).toEqual(Float32Array.from(assignments).slice(2 * columns, 3 * columns));
   });
 
   test('refuses groups that do not divide the rows, half a pair of targets and a bad temperature', () => {
@@ -254,18 +312,47 @@ describe('sinkhornKnoppLoss', () => {
 });
 
 describe('the phases of Sinkhorn-Knopp', () => {
-  test('are the fused op, to the byte, when chunks are those of the op', async () => {
-    const problem = random(1, 300, 61, 16);
-    expect(await streamed(problem, 0.12, 300)).toEqual(await fused(problem, 0.12));
+  const rows = backend === 'cpu' ? 300 : 30;
+  test.each([61, 64])(
+    'are the fused op, to the byte, when chunks are those of the op: %i columns',
+    async (columns) => {
+      const problem = random(1, rows, columns, 16);
+      expect(await streamed(problem, 0.12, rows)).toEqual(await fused(problem, 0.12));
+    },
+  );
+
+  test('need no column scales when there are no iterations', async () => {
+    const problem = { ...random(2, 5, 24, 18), iterations: 0 };
+    using logits = tensorOf(problem);
+    using columnMax = poisoned([2, 24], 'f32');
+    const loss = poisoned([1, 1], 'f64');
+    const gradBias = poisoned([1, 24], 'f32');
+    const assignments = poisoned([10, 24], 'f32');
+    const gradLogits = poisoned([10, 24], 'f32');
+    ops.sinkhornColumnMax({ logits, columnMax, groups: 2 });
+    ops.clusteringLoss({
+      logits,
+      columnMax,
+      groups: 2,
+      targetTemp: 0.06,
+      predTemp: 0.12,
+      totalRows: 10,
+      loss,
+      gradLogits,
+      gradBias,
+      assignments,
+    });
+    const result = await read({ loss, gradient: gradLogits, gradBias, assignments });
+    expect(result).toEqual(await fused(problem, 0.12));
   });
 
-  test('give the same problem from uneven chunks', async () => {
-    const problem = random(1, 106, 61, 17);
+  test.each([61, 64])('give the same problem from uneven chunks: %i columns', async (columns) => {
+    const problem = random(1, 106, columns, 17);
     const exact = sinkhornReference(problem);
     const result = await streamed(problem, 0.12, 29);
-    const expected = softCrossEntropyReference(problem.logits, exact, 61, 0.12);
+    const expected = softCrossEntropyReference(problem.logits, exact, columns, 0.12);
     expectClose(result.assignments, exact, { atol: 2e-6, rtol: 0 });
     expectClose(result.loss, [expected.loss], { atol: 0, rtol: 2e-6 });
-    expectClose(result.gradBias, columnSums(expected.gradient, 61), { atol: 1e-6, rtol: 1e-5 });
+    expectClose(result.gradBias, columnSums(expected.gradient, columns), { atol: 1e-6, rtol: 1e-5 });
   });
 });

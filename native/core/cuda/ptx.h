@@ -49,7 +49,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* shared) {
 // source is not read and zeros are written.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid = true) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
-               "l"(global), "r"(valid ? 16 : 0));
+               "l"(global), "r"(valid ? 16 : 0)
+               : "memory");
 }
 // Closes a group of copies of this thread.
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;"); }

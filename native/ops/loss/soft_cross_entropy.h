@@ -3,7 +3,7 @@
 //
 //   logits       (n, K)  f32 | bf16
 //   targets      (n, K)  f32 | bf16, constants; a row may sum to less than 1 and is used as it is
-//   loss         (1, 1)  f64: f32 row losses, summed in f64 in the order of rows
+//   loss         (1, 1)  f64: f32 row losses, summed in f64 in a fixed order
 //   grad_logits  (n, K)  dtype of logits, may be the logits themselves; null: not wanted
 //
 // grad_logits = (softmax(logits / temperature) * sum_k targets - targets) / (temperature * n).
