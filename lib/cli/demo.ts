@@ -32,6 +32,8 @@ export interface DemoOptions {
   readonly steps?: number;
 }
 
+export const defaultOutput = 'runs/demo';
+
 /** Images that the classifier is fitted to, and that it is judged by. */
 const trainImages = 5000;
 const testImages = 2000;
@@ -40,7 +42,7 @@ const required = { C: 1, points: 10, neighboursPoints: 12 } as const;
 
 export async function demoCommand(options: DemoOptions): Promise<void> {
   const data = await demoData(options.data);
-  const config = await demoConfig(options, data.train);
+  const { config, recipeSteps } = await demoConfig(options, data.train);
   console.error(
     `A ViT of ${config.model.encoder_kwargs.depth} blocks learns from ${data.name} by itself; no labels are used.`,
   );
@@ -48,27 +50,61 @@ export async function demoCommand(options: DemoOptions): Promise<void> {
   await runTraining(config);
   console.error('Now a linear classifier on its frozen features, against the same network before training.');
   const report = await runReport(options.output, `CAPI on ${data.name}`);
-  const result = await probeReport(config, options.output, data);
+  const scores = await probeReport(config, options.output, data);
+  const note = scores && marginNote(config.optim.total_iters, recipeSteps, scores.testImages);
+  const result = note ? { ...scores, note } : scores;
   const path = join(options.output, 'report.html');
   await writeReport(path, {
     ...report,
     ...(result ? { probe: result } : {}),
-    command: `npm start -- --seed ${options.seed}`,
+    command: demoCommandLine(options),
     tiles: [
       { value: (trainingSeconds(report.metrics ?? []) / 60).toFixed(1), unit: 'min', label: 'training time' },
     ],
   });
   if (result) console.log(scoreTable(result));
   else console.error('There are no labels, so there is no accuracy to show.');
+  if (note) console.log(`\n${note}`);
   console.log(`\nreport: ${path}`);
 }
 
-async function demoConfig({ output, seed, steps }: DemoOptions, dataset: string): Promise<Config> {
+/** What repeats the demo, as a shell reads it: only what differs from the defaults. */
+export function demoCommandLine({ data, output, steps, seed }: DemoOptions): string {
+  const given = [
+    ...(data ? ['--data', quoted(data)] : []),
+    ...(output === defaultOutput ? [] : ['--output', quoted(output)]),
+    ...(steps === undefined ? [] : ['--steps', String(steps)]),
+    ...(seed === 0 ? [] : ['--seed', String(seed)]),
+  ];
+  return ['npm start', ...(given.length > 0 ? ['--', ...given] : [])].join(' ');
+}
+
+function quoted(word: string): string {
+  return /^[\w./:@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** The margin holds for the whole recipe and many test images: with less of either, missing it tells little. */
+export function marginNote(steps: number, recipeSteps: number, judged: number): string | undefined {
+  const reasons = [
+    ...(steps < recipeSteps ? [`this run took ${steps} of the recipe's ${recipeSteps} steps`] : []),
+    ...(judged < testImages ? [`there were only ${judged} test images`] : []),
+  ];
+  if (reasons.length === 0) return undefined;
+  return `The margin is set for ${recipeSteps} steps and ${testImages} test images of Fashion-MNIST; ${reasons.join(' and ')}.`;
+}
+
+/** The run, and the steps that its recipe has without `--steps`. */
+async function demoConfig(
+  { output, seed, steps }: DemoOptions,
+  dataset: string,
+): Promise<{ readonly config: Config; readonly recipeSteps: number }> {
   const path = join(packageRoot(), 'configs', 'demo.yaml');
   const overrides = [`train.output_dir=${output}`, `train.seed=${seed}`, `data.dataset=${dataset}`];
   const { config } = await loadConfig(path, overrides);
-  if (steps === undefined) return config;
-  return (await loadConfig(path, [...overrides, ...stepsOverrides(config, steps)])).config;
+  const recipeSteps = config.optim.total_iters;
+  if (steps === undefined) return { config, recipeSteps };
+  const shortened = await loadConfig(path, [...overrides, ...stepsOverrides(config, steps)]);
+  return { config: shortened.config, recipeSteps };
 }
 
 /** A finished run of another seed or data set would be continued, that is, shown under this one's name. */

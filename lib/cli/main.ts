@@ -3,7 +3,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { isCapiError } from '../native/errors.js';
 import { packageVersion } from '../native/versions.js';
-import { demoCommand } from './demo.js';
+import { defaultOutput, demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { failureText } from './failure.js';
 import { featuresCommand } from './features.js';
@@ -82,7 +82,7 @@ program
   .option('--data <address>', 'folder of images, classes = first-level folders; default: Fashion-MNIST')
   .option('--seed <n>', 'another seed, another run', Number, 0)
   .option('--steps <n>', 'training steps; default 3500', count)
-  .option('-o, --output <folder>', 'run folder', 'runs/demo')
+  .option('-o, --output <folder>', 'run folder', defaultOutput)
   .action(demoCommand);
 
 try {

@@ -95,6 +95,22 @@ describe('the report', () => {
     );
   });
 
+  it('shows a loss as a loss in the chart and in the table', async () => {
+    const { initial, trained } = full.probe!;
+    const shown = async (probe: ReportData['probe']) => {
+      const html = await renderReport({ title: 't', probe: { ...probe!, required: undefined } as never });
+      return { chart: html.match(/<text class="change[^"]*"/g), cells: html.match(/<td class="\w+"/g) };
+    };
+    expect(await shown(full.probe)).toEqual({
+      chart: Array(2).fill('<text class="change"'),
+      cells: Array(2).fill('<td class="gain"'),
+    });
+    expect(await shown({ ...full.probe!, initial: trained, trained: initial })).toEqual({
+      chart: Array(2).fill('<text class="change loss"'),
+      cells: Array(2).fill('<td class="loss"'),
+    });
+  });
+
   it('is written to the path given', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'report-'));
     try {

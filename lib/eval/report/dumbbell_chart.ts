@@ -38,7 +38,7 @@ export function dumbbellChart(chart: DumbbellChart): string {
       `<circle class="hollow" cx="${a}" cy="${y}" r="5.5"/><circle class="end first" cx="${b}" cy="${y}" r="6.5"/>` +
       `<text class="tick" x="${a}" y="${y - 12}" text-anchor="middle">${escapeHtml(chart.format(from))}</text>` +
       `<text class="strong" x="${b}" y="${y - 12}" text-anchor="middle">${escapeHtml(chart.format(to))}</text>` +
-      `<text class="change" x="${coordinate(toX(to) + outward * 14)}" y="${y + 4}" text-anchor="${outward > 0 ? 'start' : 'end'}">${escapeHtml(chart.formatChange(to - from))}</text>`
+      `<text class="change${to < from ? ' loss' : ''}" x="${coordinate(toX(to) + outward * 14)}" y="${y + 4}" text-anchor="${outward > 0 ? 'start' : 'end'}">${escapeHtml(chart.formatChange(to - from))}</text>`
     );
   });
   const grid = ticks.map(

@@ -67,7 +67,7 @@ svg text { fill: var(--soft); font-size: 12px; }
 svg .label { fill: var(--faint); }
 svg .strong { fill: var(--ink); font-weight: 650; font-size: 12.5px; }
 svg .row { fill: var(--ink); font-size: 13px; }
-svg .change { fill: var(--good); font-weight: 650; font-size: 13.5px; }
+svg .change { fill: var(--good); font-weight: 650; font-size: 13.5px; } svg .change.loss { fill: var(--bad); }
 .grid { stroke: var(--rule); } .axis { stroke: var(--faint); }
 .line, .raw { fill: none; stroke-linejoin: round; stroke-linecap: round; }
 .line { stroke-width: 2.1; } .raw { stroke-width: 1; opacity: .38; }
