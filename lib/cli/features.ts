@@ -1,9 +1,12 @@
 /** `capi features`: patch features of images, to one safetensors file. */
+import { dirname } from 'node:path';
+import { systemError } from '../data/data_errors.js';
 import { openSource } from '../data/source.js';
 import { writeFeatures } from '../eval/feature_file.js';
 import { loadModel } from '../eval/vision_model.js';
 import { CapiError } from '../native/errors.js';
 import { Progress } from '../train/progress.js';
+import { RunFolder } from '../train/run_folder.js';
 import { StopSignals } from '../train/stop_signals.js';
 import { bytes } from './format.js';
 
@@ -27,6 +30,7 @@ export async function featuresCommand(checkpoint: string, images: string, option
   using model = await loadModel(checkpoint, { weights, imageSize: options.size, batchSize: options.batch });
   await using source = openSource(images);
   const count = Math.min(source.length, options.limit ?? source.length);
+  using _folder = folderOf(output);
   using signals = new StopSignals();
   using progress = new Progress({ totalIterations: count, batchSize: 1 });
   const written = await writeFeatures(output, {
@@ -44,4 +48,17 @@ export async function featuresCommand(checkpoint: string, images: string, option
   console.error(
     `${written.images} images of ${width}x${height}${leftOut}: features in ${output} (${bytes(written.bytes)})`,
   );
+}
+
+/** Made where it is missing, and gone again when nothing was written. */
+function folderOf(output: string): RunFolder {
+  try {
+    return new RunFolder(dirname(output));
+  } catch (error) {
+    throw systemError(
+      `write ${output}`,
+      error,
+      'Name a file in a folder that may be written, then start again.',
+    );
+  }
 }

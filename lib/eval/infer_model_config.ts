@@ -23,7 +23,13 @@ export function inferModelConfig(
   const [, headDim = 0] = shapeOf(entries, names.block('encoder', 0).frequencies);
   const registers = entries.get(names.registers)?.shape[1] ?? 0;
   if (imageSize < patchSize || imageSize % patchSize !== 0) {
-    throw invalidArgument('imageSize', `a multiple of the patch size (${patchSize})`, imageSize);
+    const below = Math.floor(imageSize / patchSize) * patchSize;
+    const near = below > 0 ? `${below} or ${below + patchSize}` : String(patchSize);
+    throw invalidArgument(
+      'the image size (imageSize, --size)',
+      `a multiple of the patch size (${patchSize}), such as ${near},`,
+      imageSize,
+    );
   }
   const side = imageSize / patchSize;
   return {

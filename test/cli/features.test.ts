@@ -177,15 +177,40 @@ describe('too many bad images leave what stood there', () => {
 test('where nothing can be written it says so before the work', async () => {
   using folder = await imageFolder();
   const forward = jest.spyOn(VisionModel.prototype, 'forward');
-  await expect(features(folder, { output: join(folder.path, 'no', 'where') })).rejects.toMatchObject({
+  const file = folder.write('file', '');
+  await expect(features(folder, { output: join(file, 'no', 'where') })).rejects.toMatchObject({
     code: 'ERR_CAPI_SYSTEM',
-    message: expect.stringMatching(/write .*no\/where .*ENOENT/),
+    message: expect.stringMatching(/write .*no\/where .*ENOTDIR/),
   });
   await expect(features(folder, { output: folder.path })).rejects.toMatchObject({
     code: 'ERR_CAPI_INVALID_ARGUMENT',
     message: expect.stringMatching(/not of a folder/),
   });
   expect(forward).not.toHaveBeenCalled();
+});
+
+test('the folder of the output is made, and taken away again when the work fails', async () => {
+  using folder = await imageFolder();
+  const output = join(folder.path, 'out', 'new', 'folder', 'features.safetensors');
+  const broken = jest.spyOn(VisionModel.prototype, 'forward').mockRejectedValue(new Error('broken'));
+  await expect(features(folder, { output })).rejects.toThrow('broken');
+  expect(readdirSync(join(folder.path, 'out'))).toEqual(['note.txt']);
+  broken.mockRestore();
+  await features(folder, { output });
+  expect((await readSafetensors(output)).entries).toHaveLength(3);
+});
+
+test.each([
+  [18, '16 or 20'],
+  [3, '4'],
+])('--size %d is answered with the nearest sizes that would do: %s', async (size, near) => {
+  using folder = await imageFolder();
+  await expect(features(folder, { size })).rejects.toMatchObject({
+    code: 'ERR_CAPI_INVALID_ARGUMENT',
+    message:
+      `Expected a multiple of the patch size (4), such as ${near}, for the image size (imageSize, --size) ` +
+      `but received ${size} (number)`,
+  });
 });
 
 test('the data set is closed when a batch fails', async () => {
