@@ -1,5 +1,6 @@
 /** capi-vit: pretrain and use vision transformers with CAPI. */
 export { type LoadedConfig, loadConfig, parseConfig, resolveConfig } from './config/load.js';
+export { stepsOverrides } from './config/run_length.js';
 export type { Config } from './config/schema.js';
 export { openSource } from './data/source.js';
 export { type Features, type LoadModelOptions, loadModel, VisionModel } from './eval/vision_model.js';

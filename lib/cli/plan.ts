@@ -5,7 +5,7 @@ import { bytes, count, table } from './format.js';
 import { printConfigNotes } from './notes.js';
 
 export async function planCommand(path: string, overrides: readonly string[], options: { json?: boolean }) {
-  const loaded = await loadConfig(path, overrides);
+  const loaded = await loadConfig(path, overrides, 'command line');
   const plan = planTraining(loaded.config);
   if (options.json) {
     console.log(JSON.stringify(plan));

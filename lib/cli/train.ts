@@ -1,6 +1,8 @@
 /** `capi train`: runs the trainer with a progress display. */
+import { existsSync } from 'node:fs';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { stepsOverrides } from '../config/run_length.js';
+import { dataError } from '../data/data_errors.js';
 import { Progress } from '../train/progress.js';
 import { train } from '../train/trainer.js';
 import { bytes } from './format.js';
@@ -18,6 +20,7 @@ export async function trainCommand(
 ): Promise<void> {
   const { loaded, shortened } = await loadRun(path, overrides, options.steps);
   const { config } = loaded;
+  refusePlaceholder(path, config.data.dataset, overrides);
   let progress: Progress | undefined;
   const note = (message: string) => (progress ? progress.note(message) : console.error(message));
   try {
@@ -51,8 +54,20 @@ async function loadRun(
   overrides: readonly string[],
   steps: number | undefined,
 ): Promise<{ readonly loaded: LoadedConfig; readonly shortened: readonly string[] }> {
-  const whole = await loadConfig(path, overrides);
+  const whole = await loadConfig(path, overrides, 'command line');
   if (steps === undefined) return { loaded: whole, shortened: [] };
   const shortened = stepsOverrides(whole.config, steps);
-  return { loaded: await loadConfig(path, [...overrides, ...shortened]), shortened };
+  return { loaded: await loadConfig(path, [...overrides, ...shortened], 'command line'), shortened };
+}
+
+/** What the recipes of configs/ give for `data.dataset`: the folder of whoever trains is not known to them. */
+const placeholder = 'images';
+
+function refusePlaceholder(path: string, dataset: string, overrides: readonly string[]): void {
+  if (dataset !== placeholder || existsSync(placeholder)) return;
+  if (overrides.some((override) => /^\s*data(\.dataset)?\s*=/.test(override))) return;
+  throw dataError(
+    `Expected data.dataset to be set but ${path} has only a placeholder, ${placeholder}, where there is nothing: ` +
+      'add data.dataset=<folder of images>, or IDX files, or tar shards such as path/{000..031}.tar',
+  );
 }

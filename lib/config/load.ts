@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { LineCounter, parse, parseDocument } from 'yaml';
 import { CapiError } from '../native/errors.js';
 import { configWarnings, crossProblems } from './checks.js';
-import { type Problem, schemaProblems, valueAt } from './problems.js';
+import { type CrossProblem, type Problem, schemaProblems, valueAt } from './problems.js';
 import { type Config, configSchema, IGNORED_KEYS } from './schema.js';
 
 export interface LoadedConfig {
@@ -24,14 +24,26 @@ const TEXT_KEYS: ReadonlySet<string> = new Set([
   'capi.teacher_weights',
 ]);
 
-/** Reads a file; the published defaults stand under it, the overrides over it. */
-export async function loadConfig(path: string, overrides: readonly string[] = []): Promise<LoadedConfig> {
-  return parseConfig(await readText(path), overrides, path);
+/**
+ * Reads a file; the published defaults stand under it, the overrides over it. `origin` is what messages call the overrides,
+ * which then name the one or the other as to blame.
+ */
+export async function loadConfig(
+  path: string,
+  overrides: readonly string[] = [],
+  origin = 'overrides',
+): Promise<LoadedConfig> {
+  return parseConfig(await readText(path), overrides, path, origin);
 }
 
 /** The same from text. `name` is what messages call it. */
-export function parseConfig(yaml: string, overrides: readonly string[] = [], name = 'config'): LoadedConfig {
-  return resolveConfig(parseYaml(yaml, name), overrides, name);
+export function parseConfig(
+  yaml: string,
+  overrides: readonly string[] = [],
+  name = 'config',
+  origin = 'overrides',
+): LoadedConfig {
+  return resolveConfig(parseYaml(yaml, name), overrides, name, origin);
 }
 
 /** The same from plain data, as a program has it. */
@@ -39,13 +51,17 @@ export function resolveConfig(
   settings: unknown = {},
   overrides: readonly string[] = [],
   name = 'config',
+  origin = 'overrides',
 ): LoadedConfig {
   if (!isTree(settings)) throw new CapiError('ERR_CAPI_INVALID_CONFIG', `${name} is not a mapping of keys`);
   const merged = structuredClone(settings);
   const problems = applyOverrides(merged, overrides);
   const { config, problems: found } = validate(merged);
   problems.push(...found);
-  if (config === undefined || problems.length > 0) throw listed(name, problems);
+  if (config === undefined || problems.length > 0)
+    throw listed(
+      problems.map((problem) => ({ ...problem, source: isOverridden(problem, overrides) ? origin : name })),
+    );
   return { config, warnings: configWarnings(config), ignored: ignoredLine(merged) };
 }
 
@@ -184,12 +200,26 @@ function ignoredLine(tree: Tree): string | undefined {
   return names.length > 0 ? `ignored here: ${names.join(', ')}` : undefined;
 }
 
-function listed(name: string, problems: readonly Problem[]): CapiError {
+/** Whether an override set the key of the problem or, where it is about several keys, one of them. */
+function isOverridden(problem: Problem | CrossProblem, overrides: readonly string[]): boolean {
+  const keys = [problem.path, ...('involved' in problem ? problem.involved : [])];
+  return overrides.some((override) => {
+    const [path = ''] = override.split('=', 1).map((part) => part.trim());
+    return keys.some((key) => `${key}.`.startsWith(`${path}.`) || path.startsWith(`${key}.`));
+  });
+}
+
+/** Each problem behind the name of what it is in; one name for all stands at the head alone. */
+function listed(problems: readonly (Problem & { readonly source: string })[]): CapiError {
+  const sources = [...new Set(problems.map(({ source }) => source))];
+  const head = sources.join(' and ');
   const [first] = problems;
   const message =
     problems.length === 1 && first !== undefined
-      ? `${name}: ${first.message}`
-      : `${name}: ${problems.length} problems\n${problems.map((problem) => `  - ${problem.message}`).join('\n')}`;
+      ? `${head}: ${first.message}`
+      : `${head}: ${problems.length} problems\n${problems
+          .map(({ source, message }) => `  - ${sources.length > 1 ? `${source}: ` : ''}${message}`)
+          .join('\n')}`;
   return new CapiError('ERR_CAPI_INVALID_CONFIG', message);
 }
 

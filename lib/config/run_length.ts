@@ -32,14 +32,17 @@ export function scheduleProblems(config: Config): CrossProblem[] {
       path: `${tooLong[0]?.[0]}.warmup_iters`,
       message:
         `Expected every warmup_iters to be at most ${totalPath} (${total}) but received ${received.join(', ')}; ` +
-        `add ${solution.join(' ')}, or make the run shorter with --steps ${total} instead of ${totalPath}=${total}: ` +
+        `add ${solution.join(' ')}, or make the run shorter with --steps ${total} (in a program: stepsOverrides(config, ${total})) instead of ${totalPath}=${total}: ` +
         'its warm-ups then shrink with it',
       involved: [totalPath, ...tooLong.flatMap(([path]) => [`${path}.warmup_iters`, `${path}.freeze_iters`])],
     },
   ];
 }
 
-/** Overrides that make the same run `steps` iterations long: warm-ups and freezes keep their share of it. */
+/**
+ * Overrides that make the same run `steps` iterations long: warm-ups and freezes keep their share of it. What `--steps` does:
+ * `resolveConfig(config, stepsOverrides(config, 300))`.
+ */
 export function stepsOverrides(config: Config, steps: number): string[] {
   const total = config.optim.total_iters;
   return [

@@ -98,7 +98,7 @@ export class ImageLoader {
     this.#bad = new BadImages({
       datasetLength: source.length,
       maxBadShare: options.maxBadShare ?? 0.01,
-      setting: 'max_bad_share',
+      setting: 'data.max_bad_share',
       report: options.onBadImage ?? (() => {}),
     });
     this.#setup = {

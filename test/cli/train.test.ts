@@ -25,13 +25,38 @@ const fewImages = 'optim.batch_size_per_gpu=16'; // for many prototypes: a warni
 
 test.each([
   ['data that is not there', 'ERR_CAPI_DATA', 'data.dataset=/nowhere'],
-  ['a backend that is not there', 'ERR_CAPI_BACKEND_UNAVAILABLE', 'efficiency.backend=cuda'],
-])('%s is all that is told', async (_what, code, override) => {
+  [
+    'a backend that is not there',
+    'ERR_CAPI_BACKEND_UNAVAILABLE',
+    'data.dataset=.',
+    'efficiency.backend=cuda',
+  ],
+])('%s is all that is told', async (_what, code, ...settings) => {
   const output = join(folder.path, 'run');
-  const overrides = [`train.output_dir=${output}`, fewImages, override];
+  const overrides = [`train.output_dir=${output}`, fewImages, ...settings];
   await expect(trainCommand('configs/tiny.yaml', overrides, {})).rejects.toMatchObject({ code });
   expect(printed).toEqual([]);
   expect(existsSync(output)).toBe(false);
+});
+
+test("a recipe's placeholder for the data is called that, with what to add", async () => {
+  const output = `train.output_dir=${folder.path}/run`;
+  const message = expect.stringMatching(
+    /^Expected data\.dataset .* configs\/tiny\.yaml .*placeholder.* add data\.dataset=</,
+  );
+  await expect(trainCommand('configs/tiny.yaml', [output], {})).rejects.toMatchObject({
+    code: 'ERR_CAPI_DATA',
+    message,
+  });
+  await expect(trainCommand('configs/tiny.yaml', [output, 'data.dataset=images'], {})).rejects.toMatchObject({
+    message: expect.not.stringContaining('placeholder'),
+  });
+});
+
+test('an unknown key on the command line is not said to be in the file', async () => {
+  await expect(trainCommand('configs/tiny.yaml', ['optim.totl_iters=5'], {})).rejects.toMatchObject({
+    message: expect.stringMatching(/^command line: Unknown key optim\.totl_iters/),
+  });
 });
 
 test('--steps makes a short trial of any recipe, and says what it stands for', async () => {

@@ -130,7 +130,7 @@ describe('an unknown key', () => {
   });
 
   test('without a likely name is refused plainly, even __proto__', () => {
-    expect(problems(['xyzzy=1'])).toBe('config: Unknown key xyzzy');
+    expect(problems(['xyzzy=1'])).toBe('overrides: Unknown key xyzzy');
     expect(problems(['__proto__.polluted=1'])).toContain('Unknown key __proto__');
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   });
@@ -142,10 +142,42 @@ describe('an unknown key', () => {
   });
 });
 
+describe('a mistake is said to be', () => {
+  const message = (yaml: string, overrides: readonly string[]) => {
+    try {
+      parseConfig(yaml, overrides, 'a.yaml', 'command line');
+    } catch (error) {
+      return (error as Error).message;
+    }
+    throw new Error('the configuration was accepted');
+  };
+
+  test("the file's, or the command line's", () => {
+    expect(message('optim: {totl_iters: 5}', ['train.seed=1'])).toMatch(
+      /^a\.yaml: Unknown key optim\.totl_iters/,
+    );
+    expect(message('{}', ['optim.totl_iters=5'])).toMatch(/^command line: Unknown key optim\.totl_iters/);
+    expect(message('{}', ['optim={totl_iters: 5}'])).toMatch(/^command line: Unknown key optim\.totl_iters/);
+    expect(message('train: {seed: x}', ['train.seed=y'])).toMatch(/^command line: .*"y"/);
+    expect(message('{}', ['xyzzy'])).toMatch(/^command line: Expected key=value/);
+  });
+
+  test("the command line's where it breaks a rule between keys", () => {
+    expect(message('{}', ['optim.total_iters=100'])).toMatch(/^command line: Expected every warmup_iters/);
+    expect(message('optim: {total_iters: 100}', ['train.seed=1'])).toMatch(/^a\.yaml: Expected every/);
+  });
+
+  test("the one's and the other's, each behind its name", () => {
+    expect(message('xyzzy: 1', ['zyxxy=1'])).toBe(
+      'a.yaml and command line: 2 problems\n  - a.yaml: Unknown key xyzzy\n  - command line: Unknown key zyxxy',
+    );
+  });
+});
+
 describe('a bad value', () => {
   test('says what was expected, where, and what came', () => {
     expect(problems(['capi.clustering_kwargs.n_sk_iter=0'])).toBe(
-      'config: Expected an integer in [1, 100] for capi.clustering_kwargs.n_sk_iter but received 0 (number)',
+      'overrides: Expected an integer in [1, 100] for capi.clustering_kwargs.n_sk_iter but received 0 (number)',
     );
     expect(problems(['train.seed=abc'])).toContain('for train.seed but received "abc" (string)');
     expect(problems(['model=3'])).toContain('Expected a mapping of keys for model but received 3 (number)');
@@ -197,7 +229,7 @@ describe('a bad value', () => {
       'model.n_registers=6',
       'nonsense',
     ]);
-    expect(message).toMatch(/^config: 5 problems\n/);
+    expect(message).toMatch(/^overrides: 5 problems\n/);
     for (const part of [
       'num_cluster:',
       'student_temp',

@@ -209,7 +209,7 @@ describe('bad images', () => {
   test('above the allowed share stop the run, and every later call says so', async () => {
     using folder = await folderWithBad(10);
     await using loader = loaderOf(folder.path, { batchSize: 12, maxBadShare: 0.05 });
-    const message = /Expected at most 5 % .*a_empty\.png.*max_bad_share/;
+    const message = /Expected at most 5 % .*a_empty\.png.*raise data\.max_bad_share\.$/;
     await expect(loader.next()).rejects.toEqual(dataError(message));
     await expect(loader.next()).rejects.toEqual(dataError(message));
   });
