@@ -33,6 +33,14 @@ const mutations: readonly Mutation[] = [
     tests: 'test/ops/rms_norm_backward.test.ts',
     found: /without a barrier between them/,
   },
+  {
+    mistake: 'wide accesses to rows that are not aligned',
+    kernel: 'native/ops/linear/gemm_cuda.cu',
+    right: 'if (aligned_rows({op.c, op.bias, op.residual, op.pre}, kVec)) {',
+    wrong: 'if (true) {',
+    tests: 'test/ops/gemm.test.ts',
+    found: /misaligned/,
+  },
 ];
 
 /** Compiles the kernel with its mistake and links an addon around it. */
