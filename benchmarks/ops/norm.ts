@@ -111,7 +111,8 @@ function residual({ title, images, kept, studentTokens: rows, width }: Shapes, d
       const y = inputs.empty([images * rows, width], dtype);
       const branch = inputs.random([kept * rows, width], dtype);
       const chosen = inputs.empty([1, kept], 'i32');
-      ops.dropPathIndices({ indices: chosen, batch: images, seed: 0, iteration: 0 });
+      const iteration = inputs.empty([1, 1], 'i32'); // zeroed
+      ops.dropPathIndices({ indices: chosen, iteration, batch: images, seed: 0 });
       const scale = images / kept;
       return { run: () => ops.residualForward({ x, branch, y, images: chosen, rows, scale }) };
     },

@@ -37,12 +37,13 @@ export interface ResidualOps {
    * Every row of `indices` becomes an independent uniform subset of [0, batch), ascending: the images that a
    * residual branch runs on. A function of (seed, iteration, firstBranch + row).
    * @param options.indices i32 [branches, n_keep], n_keep <= batch
+   * @param options.iteration i32 [1, 1], read when the op runs
    */
   dropPathIndices(options: {
     readonly indices: Tensor;
     readonly batch: number;
     readonly seed: number;
-    readonly iteration: number;
+    readonly iteration: Tensor;
     /** Number of row 0 among all branches (default 0). */
     readonly firstBranch?: number | undefined;
   }): void;

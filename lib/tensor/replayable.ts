@@ -19,7 +19,10 @@ export class Replayable implements Disposable {
    */
   run(enqueue: () => void): void {
     // The first run goes op by op: it grows scratch memory and chooses algorithms, which a graph cannot.
-    if (this.#backend === 'cpu' || this.#runs++ === 0) return enqueue();
+    if (this.#backend === 'cpu' || this.#runs++ === 0) {
+      enqueue();
+      return;
+    }
     this.#graph ??= this.#capture(enqueue);
     this.#graph.replay();
   }

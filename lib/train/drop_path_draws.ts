@@ -3,6 +3,7 @@ import type { DropPath } from '../model/build.js';
 import { keptImages } from '../model/model_config.js';
 import type { Arena } from '../tensor/arena.js';
 import { ops } from '../tensor/ops.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { Network } from './network.js';
 
 export class DropPathDraws {
@@ -10,7 +11,8 @@ export class DropPathDraws {
   readonly encoder: DropPath | undefined;
   readonly predictor: DropPath | undefined;
   readonly #images: number;
-  #iteration = 0;
+  /** i32 [1, 1] */
+  readonly #iteration: Tensor;
 
   constructor({ model, images }: Network, arena: Arena) {
     const reserve = (depth: number, rate: number): DropPath | undefined =>
@@ -20,20 +22,21 @@ export class DropPathDraws {
     this.encoder = reserve(model.encoderDepth, model.encoderDropPath);
     this.predictor = reserve(model.predictorDepth, model.predictorDropPath);
     this.#images = images;
+    this.#iteration = arena.reserve([1, 1], 'i32');
   }
 
+  /** Enqueues the number that the next draws follow from. Apart from `draw`, which a replayed step repeats as it is. */
   setIteration(iteration: number): void {
-    this.#iteration = iteration;
+    this.#iteration.write([iteration]);
   }
 
   /** Enqueues. */
   draw(seed: number): void {
-    const iteration = this.#iteration;
     let firstBranch = 0;
     for (const dropPath of [this.encoder, this.predictor]) {
       if (!dropPath) continue;
       const { indices } = dropPath;
-      ops.dropPathIndices({ indices, batch: this.#images, seed, iteration, firstBranch });
+      ops.dropPathIndices({ indices, iteration: this.#iteration, batch: this.#images, seed, firstBranch });
       firstBranch += indices.rows;
     }
   }

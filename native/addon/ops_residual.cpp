@@ -33,9 +33,9 @@ Napi::Value residual_gather(const Napi::CallbackInfo& info) {
 Napi::Value drop_path_indices(const Napi::CallbackInfo& info) {
   return enqueue_op(info, "drop_path_indices", [](Args& args) {
     capi::drop_path_indices({.indices = args.matrix("indices"),
+                             .iteration = args.matrix("iteration"),
                              .batch = args.integer("batch"),
                              .seed = args.u64("seed"),
-                             .iteration = args.integer("iteration"),
                              .first_branch = args.integer("firstBranch", 0)},
                             args.stream());
   });

@@ -46,7 +46,7 @@ struct PhiloxSequence {
   int used = 4;
   Philox4 words = {};
 
-  uint32_t next() {
+  constexpr uint32_t next() {
     if (used == 4) {
       words = philox(seed, stream, counter, block++);
       used = 0;
@@ -54,17 +54,30 @@ struct PhiloxSequence {
     return words.word[used++];
   }
   // [0, 1) with 53 bits.
-  double uniform() {
+  constexpr double uniform() {
     const uint64_t high = next();
     const uint64_t bits = (high << 21) ^ (next() >> 11);
     return static_cast<double>(bits & ((uint64_t{1} << 53) - 1)) * 0x1p-53;
   }
+  // On the host only: compilers for a device may round this product and sum once.
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
   // [0, n): unbiased to 2^-32 relative for n < 2^32 by a 64-bit product.
-  uint32_t below(uint32_t n) {
+  constexpr uint32_t below(uint32_t n) {
     const uint64_t high = uint64_t{next()} * n, low = uint64_t{next()} * n;
     return static_cast<uint32_t>((high + (low >> 32)) >> 32);
   }
 };
+
+// Calls take(i) for `needed` of the numbers [0, n), every subset equally likely, ascending: number
+// i is taken with probability needed / (numbers left).
+template <typename Take>
+static constexpr void choose(PhiloxSequence& random, int64_t n, int64_t needed, const Take& take) {
+  for (int64_t i = 0; needed > 0; ++i) {
+    if (random.below(static_cast<uint32_t>(n - i)) < needed) {
+      take(i);
+      --needed;
+    }
+  }
+}
 
 }  // namespace capi

@@ -1,7 +1,8 @@
 import { ops } from '../../lib/tensor/ops.js';
-import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
+import { testSameBytesAsCpu } from '../support/backends.js';
+import { poisoned, testSameBytes } from '../support/outputs.js';
 import { randomNumbers } from '../support/random.js';
-import { Tensor } from '../support/tensor.js';
+import { backend, Tensor } from '../support/tensor.js';
 
 interface Kind {
   readonly kind: 'uniform' | 'block' | 'inverse_block';
@@ -91,13 +92,13 @@ describe('generateMasks', () => {
   });
 
   // Fixed seeds, so these either always pass or never. One standard deviation of the difference of two
-  // frequencies over 8 000 samples is .008 at most.
+  // frequencies over 8 000 samples is .008 at most, over 2 000 .016.
   test.each([
     [8, 8, 23],
     [16, 16, 90],
     [6, 9, 14],
   ])('puts the block where the method says, on %i x %i with %i cells', async (gridRows, gridCols, cells) => {
-    const samples = 8000;
+    const samples = backend === 'cpu' ? 8000 : 2000;
     const expected = blockFrequencies(gridRows, gridCols, cells, samples, 5);
     const patches = gridRows * gridCols;
     const grid = { roll: false, gridRows, gridCols };
@@ -109,14 +110,14 @@ describe('generateMasks', () => {
     ];
     for (const block of blocks) {
       const differences = block.map((count, patch) => Math.abs(count - expected[patch]!) / samples);
-      expect(Math.max(...differences)).toBeLessThan(0.04);
+      expect(Math.max(...differences)).toBeLessThan(backend === 'cpu' ? 0.04 : 0.08);
     }
   });
 
   test.each(['uniform', 'block', 'inverse_block'] as const)(
     'shows every patch equally often: %s, rolled',
     async (kind) => {
-      const samples = 10000;
+      const samples = backend === 'cpu' ? 10000 : 2000;
       const { visible, predicted } = await draw({ ...inverse, kind, roll: true }, samples, 4, 4);
       const expected = (samples * 23) / 64;
       for (const count of frequencies(visible, 64)) {
@@ -141,14 +142,46 @@ describe('generateMasks', () => {
     expect(await run(2, 10, 1)).not.toEqual(one);
   });
 
-  test('gives the same bytes for 1, 2 and 3 threads', async () => {
-    using samples = sampleNumbers(50);
-    await expectSameBytesForAnyThreads(() => {
-      const visible = poisoned([1, 50 * 23], 'i32');
-      const predict = poisoned([1, 50 * 8], 'i32');
-      ops.generateMasks({ ...inverse, seed: 9, samples, visible, predict });
-      return [visible, predict];
-    });
+  testSameBytes(() => {
+    const samples = sampleNumbers(50);
+    const visible = poisoned([1, 50 * 23], 'i32');
+    const predict = poisoned([1, 50 * 8], 'i32');
+    ops.generateMasks({ ...inverse, seed: 9, samples, visible, predict });
+    return [visible, predict, samples];
+  });
+
+  // Aspects of 1, 2 and 1/4 make boxes of whole cells, whose size hangs on the last bit of a double.
+  testSameBytesAsCpu('every kind of mask', (make) => {
+    const count = 40;
+    const samples = make(
+      Array.from({ length: 2 * count }, (_, i) => i * 7919),
+      [count, 2],
+      'i32',
+    );
+    return (['uniform', 'block', 'inverse_block'] as const).flatMap((kind) =>
+      [
+        [0.5, 2],
+        [1, 1],
+        [2, 2],
+        [0.25, 0.25],
+        [1e-9, 1e9],
+      ].flatMap(([minAspect, maxAspect], i) => {
+        const [gridRows, gridCols, nMasked] = [8 - i, 9, 32 - i];
+        const nVisible = gridRows * gridCols - nMasked;
+        const visible = make(new Int32Array(count * nVisible).fill(-1), [1, count * nVisible], 'i32');
+        const predict = make(new Int32Array(count * 5).fill(-1), [1, count * 5], 'i32');
+        const grid = { gridRows, gridCols, nMasked, minAspect, maxAspect };
+        ops.generateMasks({ kind, ...grid, roll: i % 2 === 0, seed: i, samples, visible, predict });
+        return [visible, predict];
+      }),
+    );
+  });
+
+  test('shows nothing where everything is masked', async () => {
+    using samples = sampleNumbers(2);
+    using predict = poisoned([1, 2 * 6], 'i32');
+    ops.generateMasks({ ...inverse, gridRows: 2, gridCols: 3, nMasked: 6, seed: 0, samples, predict });
+    expect(Array.from(await predict.read())).toEqual(Array.from({ length: 12 }, (_, i) => i));
   });
 
   test('refuses counts that do not fit the grid', () => {

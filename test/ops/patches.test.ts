@@ -1,6 +1,7 @@
 import { ops } from '../../lib/tensor/ops.js';
+import { type MakeTensor, testSameBytesAsCpu } from '../support/backends.js';
 import { expectClose, roundToBf16 } from '../support/close.js';
-import { expectSameBytesForAnyThreads, poisoned } from '../support/outputs.js';
+import { poisoned, testSameBytes } from '../support/outputs.js';
 import {
   type CoordinatesCase,
   coordinatesReference,
@@ -29,6 +30,40 @@ describe('gatherRows', () => {
     using indices = Tensor.from([1, 0], [1, 2], 'i32');
     ops.gatherRows({ x: x.columnRange(1, 3), indices, y: y.columnRange(0, 2) });
     expect(Array.from(await y.readFloats())).toEqual([5, 6, 0, 2, 3, 0]);
+  });
+
+  // Rows of 16 elements at offsets of 1, 2, 4, …: every width of access that a row's bytes allow.
+  test.each(['f32', 'bf16', 'f64', 'i32', 'u8'] as const)(
+    'copies rows of %s at any alignment',
+    async (dtype) => {
+      const cols = 48;
+      const values = Array.from({ length: 5 * cols }, (_, i) => i % 251);
+      using x = Tensor.from(values, [5, cols], dtype);
+      using indices = Tensor.from([3, 1, 4], [1, 3], 'i32');
+      for (const offset of [0, 1, 2, 4, 8, 16]) {
+        using y = Tensor.zeros([3, cols], dtype);
+        const end = offset + 16;
+        ops.gatherRows({ x: x.columnRange(offset, end), indices, y: y.columnRange(offset, end) });
+        const expected = [3, 1, 4].flatMap((row) =>
+          values.slice(row * cols, (row + 1) * cols).map((value, i) => (i >= offset && i < end ? value : 0)),
+        );
+        expect(Array.from(await y.readFloats())).toEqual(expected);
+      }
+    },
+  );
+
+  test.each([
+    ['f64', Number.NaN],
+    ['f32', Number.NaN],
+    ['i32', 0],
+    ['u8', 0],
+  ] as const)('fills a row of %s with %f for an index outside', async (dtype, missing) => {
+    using x = Tensor.from(new Array(32).fill(1), [2, 16], dtype);
+    using indices = Tensor.from([2, -1, 1], [1, 3], 'i32');
+    using y = poisoned([3, 16], dtype);
+    ops.gatherRows({ x, indices, y });
+    const expected = [...new Array(32).fill(missing), ...new Array(16).fill(1)];
+    expect(Array.from(await y.readFloats())).toEqual(expected);
   });
 
   test('makes a row of NaN for an index outside', async () => {
@@ -96,6 +131,27 @@ describe('coordinates', () => {
     expectClose(await out.readFloats(), expected, { atol: 1.2e-7, rtol: 0 });
   });
 
+  testSameBytesAsCpu('patches of every image', (make) => {
+    const indices = make([6, 7, 14, 16, 21, 29, 30, 31, 44], [1, 9], 'i32');
+    return [9, 9 + 3 * 40].map((rows) => {
+      const out = make(new Float32Array(2 * rows), [rows, 2], 'f32');
+      const registers = (rows - 9) / 3;
+      const grid = { gridRows: 3, gridCols: 5, registers, registerKind: 'zeros' } as const;
+      ops.coordinates({ out, indices, ...grid, scaleToVisible: false });
+      return out;
+    });
+  });
+
+  test('scales registers to the box of more patches than a warp has lanes', async () => {
+    const of = { images: 5, grid: [9, 11], registers: 44, edge: true, scale: true } as const;
+    const indices = Array.from({ length: 5 * 70 }, (_, i) => Math.floor(i / 70) * 99 + 11 + (i % 70));
+    const expected = coordinatesReference({ ...of, indices });
+    using out = poisoned([expected.length / 2, 2], 'f32');
+    using chosen = Tensor.from(indices, [1, indices.length], 'i32');
+    ops.coordinates({ out, indices: chosen, gridRows: 9, gridCols: 11, registers: 44, registerKind: 'edge' });
+    expectClose(await out.readFloats(), expected, { atol: 2.4e-7, rtol: 0 });
+  });
+
   test('refuses edge registers that do not divide by 4, and an output that fits no batch', () => {
     using out = Tensor.zeros([21, 2], 'f32');
     const run = (registers: number) =>
@@ -134,8 +190,12 @@ describe('tokens', () => {
   const matrix = (values: ArrayLike<number>, cols: number, dtype: 'f32' | 'bf16' | 'i32' = 'f32') =>
     values.length > 0 ? Tensor.from(values, [values.length / cols, cols], dtype) : undefined;
 
-  test.each(layouts)('puts every token in its place: %j', async (layout) => {
-    const dim = 53;
+  test.each(
+    layouts.flatMap((layout) => [
+      { ...layout, dim: 53 },
+      { ...layout, dim: 136 },
+    ]),
+  )('puts every token in its place: %j', async ({ dim, ...layout }) => {
     const from = inputs(layout, dim);
     const rows = layout.batch * (layout.nRegisters + layout.nVisible + layout.nMasked);
     const expected = new Float64Array(rows * dim);
@@ -164,8 +224,12 @@ describe('tokens', () => {
     expectClose(await tokens.readFloats(), expected, { atol: 1e-6, rtol: 1e-6 });
   });
 
-  test.each(layouts)('sums every gradient: %j', async (layout) => {
-    const dim = 97;
+  test.each(
+    layouts.flatMap((layout) => [
+      { ...layout, dim: 97 },
+      { ...layout, dim: 640 },
+    ]),
+  )('sums every gradient: %j', async ({ dim, ...layout }) => {
     const from = inputs(layout, dim);
     const { batch, nRegisters, nVisible, nMasked } = layout;
     const rows = batch * (nRegisters + nVisible + nMasked);
@@ -230,15 +294,67 @@ describe('tokens', () => {
     expect(await tokens.readFloats()).toEqual(roundToBf16(sums));
   });
 
-  test('gives the same bytes for 1, 2 and 3 threads', async () => {
-    const layout = { batch: 70, nRegisters: 4, nVisible: 0, nMasked: 9 };
-    using gradTokens = Tensor.from(randomNormal(70 * 13 * 40, 8), [70 * 13, 40], 'bf16');
-    await expectSameBytesForAnyThreads(() => {
-      const gradRegisters = poisoned([4, 40], 'f32');
-      const gradMaskToken = poisoned([1, 40], 'f32');
-      ops.tokensBackward({ gradTokens, gradRegisters, gradMaskToken, ...layout });
-      return [gradRegisters, gradMaskToken];
+  /** Sums over more than one chunk of rows and one round of the search for a position, with indices from outside. */
+  function gradients(make: MakeTensor, dtype: 'f32' | 'bf16', dim: number): Tensor[] {
+    const [batch, nRegisters, nVisible, nMasked, positions] = [70, 3, 7, 2, 11];
+    const rows = batch * (nRegisters + nVisible + nMasked);
+    const indices = (each: number, seed: number) =>
+      make(
+        Array.from({ length: batch * each }, (_, i) => ((i * 37 + seed) % 40) - 9),
+        [1, batch * each],
+        'i32',
+      );
+    const empty = (rowCount: number, type: 'f32' | 'bf16' = 'f32') =>
+      make(new Float32Array(rowCount * dim).fill(Number.NaN), [rowCount, dim], type);
+    const outputs = {
+      gradRegisters: empty(nRegisters),
+      gradPatches: empty(batch * nVisible, dtype),
+      gradMaskToken: empty(1),
+      gradPositions: empty(positions),
+    };
+    ops.tokensBackward({
+      gradTokens: make(randomNormal(rows * dim, 8), [rows, dim], dtype),
+      ...outputs,
+      visible: indices(nVisible, 1),
+      masked: indices(nMasked, 5),
+      ...{ batch, nRegisters, nVisible, nMasked },
     });
+    return Object.values(outputs);
+  }
+
+  testSameBytes(() => gradients(Tensor.from, 'bf16', 40));
+
+  testSameBytesAsCpu('gradients', (make) => [
+    ...gradients(make, 'f32', 5),
+    ...gradients(make, 'f32', 520),
+    ...gradients(make, 'bf16', 16),
+  ]);
+
+  testSameBytesAsCpu('tokens of every dtype', (make) => {
+    const [batch, nRegisters, nVisible, nMasked] = [3, 2, 6, 1];
+    const rows = batch * (nRegisters + nVisible + nMasked);
+    const dtypes = [
+      ['f32', 'f32'],
+      ['bf16', 'f32'],
+      ['bf16', 'bf16'],
+    ] as const;
+    return dtypes.flatMap(([dtype, parameters]) =>
+      [13, 24].map((dim) => {
+        const random = (count: number, seed: number, type: 'f32' | 'bf16') =>
+          make(randomNormal(count * dim, seed), [count, dim], type);
+        const tokens = random(rows, 9, dtype);
+        ops.tokensForward({
+          tokens,
+          registers: random(nRegisters, 1, parameters),
+          patches: random(batch * nVisible, 2, dtype),
+          maskToken: random(1, 3, parameters),
+          positions: random(nVisible, 4, parameters),
+          masked: make([-1, 7, 2], [1, 3], 'i32'),
+          ...{ batch, nRegisters, nVisible, nMasked },
+        });
+        return tokens;
+      }),
+    );
   });
 
   test('refuses a layout that does not fill the tokens', () => {

@@ -1,7 +1,8 @@
-import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
+import { testSameBytesAsCpu } from '../support/backends.js';
 import { expectClose, maxError, roundToBf16 } from '../support/close.js';
 import { testPixels } from '../support/images.js';
+import { poisoned, testSameBytes } from '../support/outputs.js';
 import { Tensor } from '../support/tensor.js';
 
 const mean = [0.485, 0.456, 0.406];
@@ -52,13 +53,14 @@ async function patchified(images: Uint8Array, flips: readonly number[], sizes: S
 }
 
 describe('patchify', () => {
-  afterAll(() => addon.setThreads(2));
-
   test.each<Sizes>([
     { count: 3, height: 32, width: 32, patch: 4 },
     { count: 2, height: 28, width: 42, patch: 14 },
     { count: 1, height: 5, width: 3, patch: 1 },
     { count: 2, height: 7, width: 7, patch: 7 },
+    // Longer than what fits in a block's shared memory, and nearly.
+    { count: 2, height: 8, width: 2736, patch: 8 },
+    { count: 2, height: 8, width: 2728, patch: 8 },
   ])('agrees with float64 on %j', async (sizes) => {
     const images = testPixels(sizes.count * sizes.height, sizes.width);
     const flips = [1, 0, 255].slice(0, sizes.count);
@@ -77,17 +79,31 @@ describe('patchify', () => {
     expectClose(await out.readFloats(), reference(images, [0, 0], sizes), { atol: 3e-7, rtol: 3e-7 });
   });
 
-  test('gives the same bytes with 1, 2 and 3 threads', async () => {
-    const sizes = { count: 5, height: 16, width: 16, patch: 4 };
-    const images = testPixels(80, 16);
-    const results: (Float32Array | Float64Array)[] = [];
-    for (const threads of [1, 2, 3]) {
-      addon.setThreads(threads);
-      results.push(await patchified(images, [1, 0, 0, 1, 1], sizes, 'f32'));
-    }
-    expect(results[1]).toEqual(results[0]);
-    expect(results[2]).toEqual(results[0]);
+  testSameBytes(() => {
+    const images = Tensor.from(testPixels(80, 16), [5, 16 * 16 * 3], 'u8');
+    const flips = Tensor.from([1, 0, 0, 1, 1], [1, 5], 'u8');
+    const out = poisoned([80, 48], 'f32');
+    ops.patchify({ images, flips, out, height: 16, width: 16, patch: 4 });
+    return [out, images, flips];
   });
+
+  // Rows from the second on: of images that begin between two 16-byte boundaries, to outputs that do, too.
+  testSameBytesAsCpu('in both dtypes, at any alignment', (make) =>
+    (['f32', 'bf16'] as const).flatMap((dtype) =>
+      [
+        { height: 5, width: 15, patch: 5 },
+        { height: 14, width: 28, patch: 14 },
+      ].map(({ height, width, patch }) => {
+        const length = height * width * 3;
+        const images = make(testPixels(4 * height, width), [4, length], 'u8').rowRange(1, 4);
+        const rows = width / patch;
+        const out = make(new Float32Array(4 * length).fill(7), [4 * rows, length / rows], dtype);
+        const flips = make([0, 1, 1], [1, 3], 'u8');
+        ops.patchify({ images, flips, out: out.rowRange(rows, 4 * rows), height, width, patch });
+        return out;
+      }),
+    ),
+  );
 
   test('refuses sizes that do not fit', () => {
     using images = Tensor.zeros([2, 192], 'u8');

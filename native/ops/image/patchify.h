@@ -24,6 +24,12 @@ struct Patchify {
   int64_t height, width, patch;
 };
 
+static constexpr float normalized(int pixel, int channel) {
+  const float mean = channel == 0 ? 0.485f : channel == 1 ? 0.456f : 0.406f;
+  const float std = channel == 0 ? 0.229f : channel == 1 ? 0.224f : 0.225f;
+  return (static_cast<float>(pixel) / 255.0f - mean) / std;
+}
+
 void patchify(const Patchify& op, Stream* stream);
 
 CAPI_CPU_KERNEL(patchify_cpu, Patchify)

@@ -8,9 +8,6 @@
 namespace capi::CAPI_ISA {
 namespace {
 
-constexpr float kMean[3] = {0.485f, 0.456f, 0.406f};
-constexpr float kStd[3] = {0.229f, 0.224f, 0.225f};
-
 // One row of patches: `patch` pixel rows, cut every `patch` columns.
 template <typename T>
 static inline void patch_row(const Patchify& op, const T (*table)[256], int64_t image,
@@ -40,8 +37,7 @@ static inline void run(const Patchify& op) {
   T table[3][256];
   for (int channel = 0; channel < 3; ++channel) {
     for (int value = 0; value < 256; ++value) {
-      const float unit = static_cast<float>(value) / 255.0f;
-      set(&table[channel][value], (unit - kMean[channel]) / kStd[channel]);
+      set(&table[channel][value], normalized(value, channel));
     }
   }
   const int64_t down = op.height / op.patch;

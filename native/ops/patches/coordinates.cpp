@@ -5,6 +5,14 @@
 
 namespace capi {
 
+CoordinatesLayout coordinates_layout(const Coordinates& op) {
+  const int64_t patches = op.grid_rows * op.grid_cols;
+  if (!op.indices) return {op.out.rows / (op.registers + patches), patches};
+  if (op.registers == 0) return {1, op.indices.cols};
+  const int64_t images = (op.out.rows - op.indices.cols) / op.registers;
+  return {images, op.indices.cols / images};
+}
+
 void coordinates(const Coordinates& op, Stream* stream) {
   const Expect expect("coordinates");
   expect.that(op.grid_rows > 0 && op.grid_cols > 0 && op.grid_rows < 32768 && op.grid_cols < 32768,

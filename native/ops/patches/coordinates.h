@@ -28,6 +28,12 @@ struct Coordinates {
   bool scale_to_visible = true;
 };
 
+// Images, and patches of each.
+struct CoordinatesLayout {
+  int64_t images, patches;
+};
+CoordinatesLayout coordinates_layout(const Coordinates& op);
+
 void coordinates(const Coordinates& op, Stream* stream);
 
 void coordinates_cpu(const Coordinates& op);

@@ -1,9 +1,11 @@
 #include "ops/patches/masks.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/expect.h"
 #include "core/stream.h"
+#include "ops/patches/mask_draw.h"
 
 namespace capi {
 
@@ -41,6 +43,21 @@ void generate_masks(const GenerateMasks& op, Stream* stream) {
     case Backend::kCuda:
       return stream->enqueue([op, stream] { generate_masks_cuda(op, stream->device()); });
   }
+}
+
+MaskDraw mask_draw(const GenerateMasks& op) {
+  const double rows = static_cast<double>(op.grid_rows), cols = static_cast<double>(op.grid_cols);
+  const int64_t cells =
+      op.kind == MaskKind::kInverseBlock ? op.grid_rows * op.grid_cols - op.n_masked : op.n_masked;
+  MaskDraw draw = {op.kind, op.roll, op.grid_rows, op.grid_cols, op.n_masked, 0, op.seed, 0.0, 0.0};
+  if (op.predict) draw.n_predict = op.predict.cols / op.samples.rows;
+  if (cells > 0) {
+    const double size = static_cast<double>(cells);
+    draw.low = std::max(std::log(op.min_aspect), std::log(size / (cols * cols)));
+    // 1e-5 keeps the height of the tallest box from being rounded above the grid's.
+    draw.high = std::min(std::log(op.max_aspect), std::log(rows * rows / (size + 1e-5)));
+  }
+  return draw;
 }
 
 }  // namespace capi

@@ -11,8 +11,8 @@
 //   grad_registers, grad_mask_token, grad_positions: f32, overwritten
 //
 // A patch takes the row of positions of its index modulo N. Parameter gradients are summed in the
-// order of the rows (sums of 64 rows for registers and mask token), so they do not depend on the
-// thread count.
+// order of the rows (sums of 64 rows for registers and mask token), so they do not depend on
+// threads or backend.
 #pragma once
 
 #include "core/cpu_isa.h"
@@ -22,6 +22,8 @@ namespace capi {
 
 class DeviceQueue;
 class Stream;
+
+constexpr int64_t kTokenRowsInSum = 64;
 
 struct TokensForward {
   MatrixView tokens;
@@ -35,6 +37,12 @@ struct TokensBackward {
   MatrixView visible, masked;                                                // optional
   int64_t batch = 0, n_registers = 0, n_visible = 0, n_masked = 0;
 };
+
+// Of a patch; a negative index counts from the end, so that nothing outside is read.
+static constexpr int64_t position_of(int64_t index, int64_t positions) {
+  const int64_t position = index % positions;
+  return position < 0 ? position + positions : position;
+}
 
 void tokens_forward(const TokensForward& op, Stream* stream);
 void tokens_backward(const TokensBackward& op, Stream* stream);

@@ -8,15 +8,11 @@ namespace capi::CAPI_ISA {
 namespace {
 
 constexpr int64_t kTaskCols = 4 * kLanes;
-constexpr int64_t kChunk = 64;
 constexpr int64_t kTaskElements = 1 << 14;
 
-// Index modulo the number of positions; a negative one counts from the end, so that nothing outside
-// is read.
+// Of patch i of the batch, `count` an image.
 int64_t position_of(const MatrixView& indices, int64_t i, int64_t count, int64_t positions) {
-  const int64_t index = indices ? indices.as<int32_t>()[i] : i % count;
-  const int64_t position = index % positions;
-  return position < 0 ? position + positions : position;
+  return capi::position_of(indices ? indices.as<int32_t>()[i] : i % count, positions);
 }
 
 // y = x (+ position)
@@ -92,7 +88,7 @@ Columns sum_tokens(const T* grad, int64_t stride, int64_t length, int64_t batch,
   for (int64_t image = 0; image < batch; ++image) {
     for (int64_t i = 0; i < count; ++i) {
       partial.add(Columns::load(grad + (image * length + offset + i) * stride, width));
-      if (++in_partial == kChunk) {
+      if (++in_partial == kTokenRowsInSum) {
         total.add(partial);
         partial = Columns();
         in_partial = 0;

@@ -1,6 +1,8 @@
 // Which images each residual branch of a step runs on ("efficient" stochastic depth).
 //
-//   indices  (branches, n_keep)  i32: rows are independent uniform subsets of [0, batch), ascending
+//   indices    (branches, n_keep)  i32: rows are independent uniform subsets of [0, batch),
+//                                  ascending
+//   iteration  (1, 1)              i32, read when the op runs: a captured step draws anew each time
 //
 // A function of (seed, iteration, branch) alone; row i is branch first_branch + i.
 #pragma once
@@ -13,10 +15,9 @@ class DeviceQueue;
 class Stream;
 
 struct DropPathIndices {
-  MatrixView indices;
+  MatrixView indices, iteration;
   int64_t batch = 0;
   uint64_t seed = 0;
-  int64_t iteration = 0;
   int64_t first_branch = 0;
 };
 
