@@ -81,7 +81,7 @@ export async function train(config: Config, options: TrainOptions = {}): Promise
   using _lock = await RunLock.acquire(settings.output_dir);
   options.onNote?.(`backend ${backend}: ${reason}`);
   addon.setThreads(efficiency.threads || availableParallelism());
-  using run = new TrainingRun(config);
+  using run = new TrainingRun(config, { backend });
   run.start();
   const resumed = await resume(run, (note) => options.onNote?.(note));
   return await new Trainer(run, source, resumed, options).loop();

@@ -41,6 +41,14 @@ const mutations: readonly Mutation[] = [
     tests: 'test/ops/gemm.test.ts',
     found: /misaligned/,
   },
+  {
+    mistake: 'swapped fragments',
+    kernel: 'native/ops/attention/attention_mma_cuda.cu',
+    right: '  mma_m16n8k16(first, a, low);\n',
+    wrong: '  mma_m16n8k16(first, a, high);\n',
+    tests: 'test/ops/attention.test.ts',
+    found: /●.* bf16/,
+  },
 ];
 
 /** Compiles the kernel with its mistake and links an addon around it. */
