@@ -9,12 +9,15 @@ export interface BackendChoice {
   readonly reason: string;
 }
 
+/** docs/gpu-status.md. When a GPU has passed the tests, `auto` takes CUDA wherever it can be used. */
+const unproven = 'the CUDA kernels have not run on a GPU yet; efficiency.backend=cuda asks for them';
+
 /**
- * `auto`: CUDA where it can be used, else the CPU with the reason.
+ * `auto` takes the CPU and says why.
  * Throws ERR_CAPI_BACKEND_UNAVAILABLE when `cuda` was asked for and cannot be used.
  */
 export function selectBackend(request: BackendRequest, report: CudaReport = addon.cuda()): BackendChoice {
-  const { problem, interpreted, devices } = report;
+  const { problem } = report;
   switch (request) {
     case 'cuda':
       if (problem === undefined) return { backend: 'cuda', reason: 'asked for' };
@@ -25,9 +28,6 @@ export function selectBackend(request: BackendRequest, report: CudaReport = addo
     case 'cpu':
       return { backend: 'cpu', reason: 'asked for' };
     case 'auto':
-      if (problem !== undefined) return { backend: 'cpu', reason: problem };
-      // The interpreter is there for tests; the CPU's own kernels are a thousand times as fast.
-      if (interpreted) return { backend: 'cpu', reason: 'this build interprets its CUDA kernels' };
-      return { backend: 'cuda', reason: devices[0]?.name ?? 'a CUDA device' };
+      return { backend: 'cpu', reason: problem ?? unproven };
   }
 }

@@ -44,8 +44,8 @@ const mutations: readonly Mutation[] = [
   {
     mistake: 'swapped fragments',
     kernel: 'native/ops/attention/attention_mma_cuda.cu',
-    right: '  mma_m16n8k16(first, a, low);\n',
-    wrong: '  mma_m16n8k16(first, a, high);\n',
+    right: 'low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};',
+    wrong: 'low[2] = {b[2], b[3]}, high[2] = {b[0], b[1]};',
     tests: 'test/ops/attention.test.ts',
     found: /●.* bf16/,
   },
