@@ -95,8 +95,9 @@ __device__ __forceinline__ void copy_rows(Team team, bf16* tile, const bf16* fro
 // tile = rope(from), zeros in rows up to a multiple of 16. table: 2 kD floats a row, or
 // null without rope. A thread takes a pair of pieces at a time.
 template <int kD>
-__device__ __forceinline__ void rotate_rows(Team team, bf16* tile, const bf16* from, int64_t stride,
-                                            const float* table, int distance, int count) {
+__device__ __forceinline__ void stage_rotated(Team team, bf16* tile, const bf16* from,
+                                              int64_t stride, const float* table, int distance,
+                                              int count) {
   constexpr int kPieces = kD / kPiece, kPairs = kPieces / 2;
 #pragma unroll 1
   for (int item = team.rank; item < padded(count) * kPairs; item += team.size) {
@@ -139,8 +140,9 @@ struct Operands {
   int64_t q_stride, k_stride, v_stride;
   int heads, n_q, n_k;  // 32 bits: every register counts
   Places places;
-  int distance;  // of pieces that rope turns together
-  float scale;   // of scores: log2(e) / sqrt(kD)
+  bool rotated_keys;  // k holds them, in the order of the images of q
+  int distance;       // of pieces that rope turns together
+  float scale;        // of scores: log2(e) / sqrt(kD)
 };
 
 __device__ __forceinline__ const float* table_row(const float* table, int64_t row, int kD) {
@@ -165,7 +167,7 @@ constexpr size_t kMostSharedBytes = 163 * 1024;
 // Of the queries of one image and head, `groups` blocks take `rounds` tiles of 16 for each of
 // `warps` warps.
 struct ForwardShape {
-  int groups, rounds, warps, tile_keys;
+  int groups, rounds, warps, tile_keys, buffers;
 };
 
 // One block an image and head, or a group of its queries. K, rotated, and V lie whole in shared
@@ -180,12 +182,13 @@ __global__ void __launch_bounds__(kMostThreads, 2)
                    float* lse,  // (images * heads, n_q) or null
                    int64_t out_stride) {
   constexpr int kPieces = kD / kPiece, kSteps = kD / kFragment;
-  bf16* const keys = shared_memory<bf16>();
-  bf16* const values = keys + shape.tile_keys * kD;
+  const int tile_size = shape.tile_keys * kD;
+  bf16* const all_keys = shared_memory<bf16>();                   // (buffers, tile_keys, kD)
+  bf16* const all_values = all_keys + shape.buffers * tile_size;  // (buffers, tile_keys, kD)
   const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
   const int group_row = lane / 4, pair_column = lane % 4 * 2;  // of this lane in an accumulator
   // This warp's rows: queries on the way to registers, then the output on its way to memory.
-  bf16* const mine = values + (shape.tile_keys + warp * kFragment) * kD;
+  bf16* const mine = all_values + shape.buffers * tile_size + warp * kFragment * kD;
 
   const int group = blockIdx.x % shape.groups, pair = blockIdx.x / shape.groups;
   const int image = pair / p.heads, column = pair % p.heads * kD;
@@ -203,52 +206,65 @@ __global__ void __launch_bounds__(kMostThreads, 2)
     return;
   }
 
+  const bf16* const k_rows =
+      p.k + (p.rotated_keys ? image : place.context) * p.n_k * p.k_stride + column;
+  const bf16* const v_rows = p.v + place.context * p.n_k * p.v_stride + column;
+  if (p.k_table != nullptr) {  // then all keys are one tile
+    stage_rotated<kD>(block_team(), all_keys, k_rows, p.k_stride,
+                      p.k_table + int64_t{image} * p.n_k * 2 * kD, p.distance, p.n_k);
+  } else {
+    copy_rows<kD>(block_team(), all_keys, k_rows, p.k_stride, min(shape.tile_keys, p.n_k));
+  }
+  copy_rows<kD>(block_team(), all_values, v_rows, p.v_stride, min(shape.tile_keys, p.n_k));
+  cp_async_commit();
+
   for (int round = 0; round < shape.rounds; ++round) {
     const int first = (first_tile + round * shape.warps + warp) * kFragment;
     const bool active = warp < shape.warps && first < p.n_q;
     const int64_t row = int64_t{image} * p.n_q + first;
     const int count = min(kFragment, p.n_q - first);
 
-    uint32_t queries[kSteps][4] = {};
     if (active) {
-      rotate_rows<kD>(warp_team(), mine, p.q + row * p.q_stride + column, p.q_stride,
-                      table_row(p.q_table, row, kD), p.distance, count);
+      stage_rotated<kD>(warp_team(), mine, p.q + row * p.q_stride + column, p.q_stride,
+                        table_row(p.q_table, row, kD), p.distance, count);
       __syncwarp();
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        ldmatrix_x4(queries[s], by_rows<kPieces>(mine, 0, 2 * s));
-      }
     }
     float sums[kPieces][4] = {};
     float most[2] = {__int_as_float(0xff800000), __int_as_float(0xff800000)};
     float total[2] = {};  // this lane's columns only, until the end
 
-    for (int tile = 0; tile < p.n_k; tile += shape.tile_keys) {
+    int buffer = 0;
+    for (int tile = 0; tile < p.n_k; tile += shape.tile_keys, buffer ^= 1) {
       const int tile_keys = min(shape.tile_keys, p.n_k - tile);
-      if (round == 0 || shape.tile_keys < p.n_k) {
-        __syncthreads();  // until the last tile has been used
-        const int64_t key_row = place.context * p.n_k + tile;
-        copy_rows<kD>(block_team(), values, p.v + key_row * p.v_stride + column, p.v_stride,
-                      tile_keys);
+      const int left = p.n_k - tile - tile_keys;
+      if (left > 0) {
+        const int64_t next = tile + shape.tile_keys;
+        const int next_keys = min(shape.tile_keys, left), to = (buffer ^ 1) * tile_size;
+        copy_rows<kD>(block_team(), all_keys + to, k_rows + next * p.k_stride, p.k_stride,
+                      next_keys);
+        copy_rows<kD>(block_team(), all_values + to, v_rows + next * p.v_stride, p.v_stride,
+                      next_keys);
         cp_async_commit();
-        rotate_rows<kD>(block_team(), keys, p.k + key_row * p.k_stride + column, p.k_stride,
-                        table_row(p.k_table, int64_t{image} * p.n_k + tile, kD), p.distance,
-                        tile_keys);
+        cp_async_wait<1>();  // for this tile, not the next
+      } else {
         cp_async_wait<0>();
-        __syncthreads();
       }
-      if (!active) continue;
+      if (round == 0) __syncthreads();  // shows this tile to all; more rounds find it there
+      const bf16* const keys = all_keys + buffer * tile_size;
+      const bf16* const values = all_values + buffer * tile_size;
 #pragma unroll 1
-      for (int step = 0; step < tile_keys; step += kStepKeys) {
+      for (int step = 0; active && step < tile_keys; step += kStepKeys) {
         float scores[kStepKeys / 8][4] = {};
 #pragma unroll
-        for (int t = 0; t < kStepKeys / kFragment; ++t) {
-          if (step + t * kFragment >= tile_keys) continue;
+        for (int s = 0; s < kSteps; ++s) {
+          uint32_t queries[4];
+          ldmatrix_x4(queries, by_rows<kPieces>(mine, 0, 2 * s));
 #pragma unroll
-          for (int s = 0; s < kSteps; ++s) {
+          for (int t = 0; t < kStepKeys / kFragment; ++t) {
+            if (step + t * kFragment >= tile_keys) continue;
             uint32_t b[4];
             ldmatrix_x4(b, by_pieces<kPieces>(keys, step + t * kFragment, 2 * s));
-            mma_pair(scores[2 * t], scores[2 * t + 1], queries[s], b);
+            mma_pair(scores[2 * t], scores[2 * t + 1], queries, b);
           }
         }
         if (step + kStepKeys > tile_keys) {
@@ -303,9 +319,11 @@ __global__ void __launch_bounds__(kMostThreads, 2)
           }
         }
       }
+      if (left > 0) __syncthreads();  // until all have used the buffer that is filled next
     }
 
     if (!active) continue;
+    __syncwarp();  // until the queries have been read
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       total[half] += __shfl_xor_sync(kAllLanes, total[half], 1);
@@ -442,9 +460,9 @@ __global__ void __launch_bounds__(kMostThreads, 2)
     __syncthreads();  // until the last group's keys and dS have been used
     copy_rows<kD>(block_team(), values, p.v + key_row * p.v_stride + column, p.v_stride, key_count);
     cp_async_commit();
-    rotate_rows<kD>(block_team(), keys, p.k + key_row * p.k_stride + column, p.k_stride,
-                    table_row(p.k_table, int64_t{image} * p.n_k + first_key, kD), p.distance,
-                    key_count);
+    stage_rotated<kD>(block_team(), keys, p.k + key_row * p.k_stride + column, p.k_stride,
+                      table_row(p.k_table, int64_t{image} * p.n_k + first_key, kD), p.distance,
+                      key_count);
     cp_async_wait<0>();                // the first tile's barrier shows the keys and values to all
     const int own = warp * kFragment;  // this warp's first key
     const bool owner = own < key_count;
@@ -453,8 +471,8 @@ __global__ void __launch_bounds__(kMostThreads, 2)
     for (int first = 0; first < p.n_q; first += kTileQueries) {
       const int count = min(kTileQueries, p.n_q - first);
       const int64_t row = int64_t{image} * p.n_q + first;
-      rotate_rows<kD>(block_team(), queries, p.q + row * p.q_stride + column, p.q_stride,
-                      table_row(p.q_table, row, kD), p.distance, count);
+      stage_rotated<kD>(block_team(), queries, p.q + row * p.q_stride + column, p.q_stride,
+                        table_row(p.q_table, row, kD), p.distance, count);
       // A row's pieces lie in neighbouring lanes, which add up out . grad_out.
 #pragma unroll 1
       for (int item = threadIdx.x; item < padded(count) * kPieces; item += kMostThreads) {
@@ -656,13 +674,14 @@ Operands operands_of(const Op& op, const Tables& tables) {
           static_cast<int>(op.n_q),
           static_cast<int>(op.n_k),
           places_of(op),
+          false,
           static_cast<int>(rope_distance(op.rope, d) / kPiece),
           score_scale(op) * kLog2E};
 }
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// What a block of the forward pass needs for so many keys at a time.
+// What a block of the forward pass needs for so many keys in shared memory.
 size_t forward_bytes(int64_t keys, int64_t warps, int64_t d) {
   return static_cast<size_t>((2 * keys + warps * kFragment) * d) * sizeof(bf16);
 }
@@ -683,16 +702,30 @@ void forward(const AttentionForward& op, DeviceQueue& queue) {
   const int64_t warps =
       whole ? divide_up(tiles, rounds * wanted_groups) : std::min<int64_t>(tiles, kMostWarps);
   const int64_t groups = divide_up(tiles, rounds * warps);
-  const int64_t keys = whole ? padded_keys : kStreamedKeys;
+  const int64_t tile_keys = whole ? padded_keys : kStreamedKeys, buffers = whole ? 1 : 2;
 
+  // Streamed keys are rotated once, not by each block that they pass.
+  const bool rotate_first = !whole && op.rope != Rope::kNone;
   Tables tables;
-  carve_scratch(queue, [&](Carver& carver) { tables = carve_tables(op, carver); });
+  float* rotated = nullptr;
+  carve_scratch(queue, [&](Carver& carver) {
+    tables = carve_tables(op, carver);
+    if (rotate_first) rotated = carver.floats(op.q.rows / op.n_q * op.n_k * op.k.cols / 2);
+  });
   fill_tables(op, tables, queue);
+  Operands operands = operands_of(op, tables);
+  if (rotate_first) {
+    operands.k = reinterpret_cast<bf16*>(rotated);
+    operands.k_stride = op.k.cols;
+    operands.k_table = nullptr;
+    operands.rotated_keys = true;
+    rotate_rows(key_rows(op), op.k, reinterpret_cast<bf16*>(rotated), 1.0f, queue);
+  }
   launch(forward_kernel<kD>, pairs * groups,
          kWarpSize * static_cast<unsigned>(std::max<int64_t>(warps, kFewestWarps)),
-         forward_bytes(keys, warps, kD), queue.handle(), operands_of(op, tables),
+         forward_bytes(buffers * tile_keys, warps, kD), queue.handle(), operands,
          ForwardShape{static_cast<int>(groups), static_cast<int>(rounds), static_cast<int>(warps),
-                      static_cast<int>(keys)},
+                      static_cast<int>(tile_keys), static_cast<int>(buffers)},
          op.out.as<bf16>(), op.lse.as<float>(), op.out.stride);
 }
 

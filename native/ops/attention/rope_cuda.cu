@@ -32,10 +32,10 @@ __device__ PairAngles pair_angles(const RopeRows& rows, const float* position, i
   return angles;
 }
 
-template <typename T>
+template <typename T, typename To>
 __global__ void rotate_rows_kernel(RopeRows rows,
                                    const T* __restrict__ x,  // (source rows, heads * d)
-                                   float* __restrict__ to,   // (rows, heads * d)
+                                   To* __restrict__ to,      // (rows, heads * d)
                                    int64_t x_stride, int64_t to_stride, float scale) {
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.y;
   const int64_t pair = int64_t{blockIdx.y} * kWarpSize + threadIdx.x;
@@ -48,8 +48,8 @@ __global__ void rotate_rows_kernel(RopeRows rows,
   to += row * to_stride;
   if (rows.rope == Rope::kNone) {
     for (int64_t c = 0; c < rows.heads * rows.d; c += rows.d) {
-      to[c + i] = scale * to_float(x[c + i]);
-      to[c + j] = scale * to_float(x[c + j]);
+      to[c + i] = from_float<To>(scale * to_float(x[c + i]));
+      to[c + j] = from_float<To>(scale * to_float(x[c + j]));
     }
     return;
   }
@@ -57,8 +57,8 @@ __global__ void rotate_rows_kernel(RopeRows rows,
       pair_angles(rows, rows.coordinates + (place.image * rows.n + row % rows.n) * 2, i, j);
   for (int64_t c = 0; c < rows.heads * rows.d; c += rows.d) {
     const float a = scale * to_float(x[c + i]), b = scale * to_float(x[c + j]);
-    to[c + i] = a * angles.cos_i - b * angles.sin_i;
-    to[c + j] = b * angles.cos_j + a * angles.sin_j;
+    to[c + i] = from_float<To>(a * angles.cos_i - b * angles.sin_i);
+    to[c + j] = from_float<To>(b * angles.cos_j + a * angles.sin_j);
   }
 }
 
@@ -152,12 +152,12 @@ __global__ void merge_parts_kernel(const float* __restrict__ parts,  // (chunks,
   to[i] = static_cast<float>(total);
 }
 
-template <typename T>
-void rotate(const RopeRows& rows, const MatrixView& x, float* to, int64_t to_stride, float scale,
+template <typename T, typename To>
+void rotate(const RopeRows& rows, const MatrixView& x, To* to, int64_t to_stride, float scale,
             DeviceQueue& queue) {
   const dim3 grid(blocks_for(rows.rows(), kWarps), blocks_for(rows.d / 2, kWarpSize));
-  launch(rotate_rows_kernel<T>, grid, dim3(kWarpSize, kWarps), 0, queue.handle(), rows, x.as<T>(),
-         to, x.stride, to_stride, scale);
+  launch(rotate_rows_kernel<T, To>, grid, dim3(kWarpSize, kWarps), 0, queue.handle(), rows,
+         x.as<T>(), to, x.stride, to_stride, scale);
 }
 
 template <typename T>
@@ -188,13 +188,18 @@ RopeRows rows_of(const Op& op) {
 void rotate_rows(const RopeRows& rows, const MatrixView& x, float* to, float scale,
                  DeviceQueue& queue) {
   const int64_t stride = rows.heads * rows.d;
-  x.dtype == Dtype::kF32 ? rotate<float>(rows, x, to, stride, scale, queue)
-                         : rotate<bf16>(rows, x, to, stride, scale, queue);
+  x.dtype == Dtype::kF32 ? rotate<float, float>(rows, x, to, stride, scale, queue)
+                         : rotate<bf16, float>(rows, x, to, stride, scale, queue);
 }
 
 void fill_angles(const RopeRows& rows, float* table, DeviceQueue& queue) {
   launch(fill_angles_kernel, blocks_for(rows.rows() * rows.d, kAngleThreads), kAngleThreads, 0,
          queue.handle(), rows, table);
+}
+
+void rotate_rows(const RopeRows& rows, const MatrixView& x, bf16* to, float scale,
+                 DeviceQueue& queue) {
+  rotate<bf16, bf16>(rows, x, to, rows.heads * rows.d, scale, queue);
 }
 
 int64_t frequency_part_floats(const RopeRows& rows) {
@@ -218,8 +223,9 @@ void merge_frequency_parts(const float* parts, int64_t part_floats, const Matrix
 
 void rope_forward_cuda(const RopeForward& op, DeviceQueue& queue) {
   const RopeRows rows = rows_of(op);
-  op.x.dtype == Dtype::kF32 ? rotate<float>(rows, op.x, op.y.as<float>(), op.y.stride, 1.0f, queue)
-                            : rotate<bf16>(rows, op.x, op.y.as<float>(), op.y.stride, 1.0f, queue);
+  op.x.dtype == Dtype::kF32
+      ? rotate<float, float>(rows, op.x, op.y.as<float>(), op.y.stride, 1.0f, queue)
+      : rotate<bf16, float>(rows, op.x, op.y.as<float>(), op.y.stride, 1.0f, queue);
 }
 
 void rope_backward_cuda(const RopeBackward& op, DeviceQueue& queue) {

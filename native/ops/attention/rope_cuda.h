@@ -68,8 +68,11 @@ struct RopeRows {
   }
 };
 
-// to (images * n, heads * d) f32 = scale * rope(x); rows of images out of range are left alone.
+// to (images * n, heads * d) = scale * rope(x); rows of images out of range are left alone. A bf16
+// result is for a bf16 x.
 void rotate_rows(const RopeRows& rows, const MatrixView& x, float* to, float scale,
+                 DeviceQueue& queue);
+void rotate_rows(const RopeRows& rows, const MatrixView& x, bf16* to, float scale,
                  DeviceQueue& queue);
 
 // The table of the rows' angles: of each row the d cosines, then the d sines. 2 d floats a row.
