@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the addon with its CUDA kernels into build/, where it replaces the one without. Needs nvcc: the first of CUDACXX, the
-# PATH, CUDA_HOME and /usr/local/cuda that has one. No GPU and no driver are needed. CAPI_CUDA_ARCHITECTURES (such as "90a-real") limits what is
-# compiled for.
+# Builds the addon with its CUDA kernels into build/, where it replaces the one without, or into the folder after --out.
+# Needs nvcc: the first of CUDACXX, the PATH, CUDA_HOME and /usr/local/cuda that has one. No GPU and no driver are needed.
+#
+#   scripts/build_cuda.sh [--out <folder>] [options of cmake-js, such as --CDCMAKE_CUDA_ARCHITECTURES=90a-real]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,13 +14,22 @@ find_nvcc() {
       return
     fi
   done
-  echo "Expected nvcc of CUDA 12.4 or newer in PATH, CUDA_HOME/bin or /usr/local/cuda/bin but found none." >&2
+  echo "Expected nvcc of CUDA 12.4 or newer in CUDACXX, PATH, CUDA_HOME/bin or /usr/local/cuda/bin but found none." >&2
   echo "Install the CUDA toolkit (https://developer.nvidia.com/cuda-downloads) or set CUDACXX to its nvcc." >&2
   return 1
 }
 
+out=build
+if [ "${1:-}" = --out ]; then
+  out=${2:?Expected a folder after --out}
+  shift 2
+fi
 nvcc=$(find_nvcc)
-"$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/CUDA \1/p'
-options=("--CDCAPI_CUDA=ON" "--CDCMAKE_CUDA_COMPILER=$nvcc")
-[ -z "${CAPI_CUDA_ARCHITECTURES:-}" ] || options+=("--CDCMAKE_CUDA_ARCHITECTURES=$CAPI_CUDA_ARCHITECTURES")
-CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} node_modules/.bin/cmake-js build --out build "${options[@]}"
+echo "build_cuda: $nvcc, CUDA $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"
+CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} \
+  node_modules/.bin/cmake-js build --out "$out" --CDCAPI_CUDA=ON "--CDCMAKE_CUDA_COMPILER=$nvcc" "$@"
+echo "build_cuda: $out/Release/capi.node, $(du -h "$out/Release/capi.node" | cut -f 1)"
+CAPI_ADDON=$PWD/$out/Release/capi.node node -e '
+  const { built, problem } = require(process.env.CAPI_ADDON).cuda();
+  if (!built) throw new Error("Expected an addon with CUDA kernels");
+  console.log("build_cuda:", problem ? `loads; not to be used on this machine: ${problem}` : "loads and finds a GPU");'
