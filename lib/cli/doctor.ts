@@ -1,6 +1,6 @@
-/** `capi doctor`: what this machine offers, which backend a run would use and why. */
+/** `capi doctor`: what this machine offers, which backend a run would use and why, what to fix first for CUDA. */
 import { availableParallelism, cpus, totalmem } from 'node:os';
-import { addon } from '../native/addon.js';
+import { addon, type CudaReport } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
 import { packageRoot } from '../native/package_root.js';
 import { packageVersion } from '../native/versions.js';
@@ -25,7 +25,6 @@ export function doctorCommand(options: { json?: boolean }): void {
     console.log(JSON.stringify(report));
     return;
   }
-  const { built, cublaslt } = report.cuda;
   console.log(
     table(
       [
@@ -38,8 +37,36 @@ export function doctorCommand(options: { json?: boolean }): void {
         ['threads', String(report.threads)],
         ['memory', bytes(report.memoryBytes)],
         ['backend', `${report.backend}: ${report.reason}`],
-        ...(built ? [['cuBLASLt', cublaslt ? `${cublaslt.version}, ${cublaslt.path}` : 'not found']] : []),
+        ...cudaRows(report.cuda),
       ].map(([name = '', value = '']) => [`${name.padEnd(9)} ${value}`]),
     ),
   );
+}
+
+/** (name, value): the build, the driver, cuBLASLt, each device, then the first thing to fix. */
+export function cudaRows(cuda: CudaReport): readonly (readonly [string, string])[] {
+  if (!cuda.built) return [['CUDA', cuda.problem ?? 'not in this build']];
+  const kernels = cuda.interpreted
+    ? 'kernels in the interpreter'
+    : 'kernels for compute capability 8.0 and newer';
+  const rows: [string, string][] = [
+    ['CUDA', `${version(cuda.runtimeVersion)}, ${kernels}`],
+    ['driver', cuda.driverVersion === 0 ? 'none' : `knows CUDA ${version(cuda.driverVersion)}`],
+    ['cuBLASLt', cuda.cublaslt ? `${cuda.cublaslt.version}, ${cuda.cublaslt.path}` : 'not found'],
+  ];
+  cuda.devices.forEach((device, i) => {
+    const memory =
+      i === 0 ? `${bytes(device.freeBytes)} of ${bytes(device.totalBytes)} free` : bytes(device.totalBytes);
+    rows.push([
+      `GPU ${i}`,
+      `${device.name}, compute capability ${device.capability}, ${device.multiprocessors} multiprocessors, ${memory}`,
+    ]);
+  });
+  if (cuda.problem !== undefined) rows.push(['to fix', cuda.problem]);
+  return rows;
+}
+
+/** 13000 is 13.0. */
+function version(number: number): string {
+  return `${Math.floor(number / 1000)}.${Math.floor((number % 1000) / 10)}`;
 }

@@ -29,7 +29,7 @@ export function runModule(body: string, env: Readonly<Record<string, string>> = 
 /** What a worker thread does first to have the addon: CommonJS, so that it needs no loader. */
 export const workerPrelude = `
   const { parentPort, workerData } = require('node:worker_threads');
-  const addon = require('node-gyp-build')(process.cwd());
+  const addon = process.env.CAPI_ADDON ? require(process.env.CAPI_ADDON) : require('node-gyp-build')(process.cwd());
   const matrix = (rows, cols) => {
     const storage = new addon.Storage(rows * cols * 4);
     return { storage, handle: storage.matrix(0, 'f32', rows, cols, cols) };
