@@ -14,8 +14,6 @@ namespace {
 
 constexpr int kPiece = 8;  // bf16 in 16 bytes
 constexpr int kFragment = 16;
-constexpr int kMostWarps = 8;
-constexpr int kMostThreads = kMostWarps * kWarpSize;
 
 // Where piece `piece` of row `row` lies in rows of kPieces pieces, in elements.
 template <int kPieces>
@@ -157,6 +155,7 @@ constexpr int kStepKeys = 64;
 // Where K and V do not fit, tiles of so many keys: 32 KB, so that blocks overlap each other's
 // loads.
 constexpr int kStreamedKeys = 128;
+constexpr int kForwardWarps = 8;
 // Even a single tile of queries has four warps to load K and V with.
 constexpr int kFewestWarps = 4;
 // Blocks for each multiprocessor: with fewer images and heads, the queries of each are divided over
@@ -176,7 +175,7 @@ struct ForwardShape {
 // k, v and out once. At 106 tokens 7 warps own 112 rows, at 272 6 warps 288 in 3 rounds; the
 // predictor's 8 queries take one warp's 16, the other warps help to load.
 template <int kD>
-__global__ void __launch_bounds__(kMostThreads, 2)
+__global__ void __launch_bounds__(kForwardWarps* kWarpSize, 2)
     forward_kernel(Operands p, ForwardShape shape,
                    bf16* out,   // (images * n_q, heads * kD)
                    float* lse,  // (images * heads, n_q) or null
@@ -240,9 +239,12 @@ __global__ void __launch_bounds__(kMostThreads, 2)
       if (left > 0) {
         const int64_t next = tile + shape.tile_keys;
         const int next_keys = min(shape.tile_keys, left), to = (buffer ^ 1) * tile_size;
-        copy_rows<kD>(block_team(), all_keys + to, k_rows + next * p.k_stride, p.k_stride,
-                      next_keys);
-        copy_rows<kD>(block_team(), all_values + to, v_rows + next * p.v_stride, p.v_stride,
+        copy_rows<kD>(
+            block_team(), all_keys + to,
+            p.k + ((p.rotated_keys ? image : place.context) * p.n_k + next) * p.k_stride + column,
+            p.k_stride, next_keys);
+        copy_rows<kD>(block_team(), all_values + to,
+                      p.v + (place.context * p.n_k + next) * p.v_stride + column, p.v_stride,
                       next_keys);
         cp_async_commit();
         cp_async_wait<1>();  // for this tile, not the next
@@ -353,8 +355,10 @@ __global__ void __launch_bounds__(kMostThreads, 2)
 
 // ---- Backward ----
 
-constexpr int kGroupKeys = kMostWarps * kFragment;  // a warp owns 16 keys
-constexpr int kTileQueries = 64;                    // their columns in dS fill the banks once
+constexpr int kBackwardWarps = 8;
+constexpr int kBackwardThreads = kBackwardWarps * kWarpSize;
+constexpr int kGroupKeys = kBackwardWarps * kFragment;  // a warp owns 16 keys
+constexpr int kTileQueries = 64;                        // their columns in dS fill the banks once
 
 struct Gradients {
   const bf16* out;       // (images * n_q, heads * kD)
@@ -419,9 +423,10 @@ __device__ __forceinline__ void store_grad_keys(const float (&sums)[kD / kPiece]
 // queries pass by in tiles of 64. First the warps take all queries for their own keys and leave dS
 // in shared memory; then each takes 16 queries and half of the channels for the group's keys, in
 // their order, and adds dQ: no sum depends on timing. More than one group adds up in scratch.
+// 64 channels need 180 registers: one block a multiprocessor, since two would have to spill.
 // Rows of q, k and v are read before this block writes their gradients, which may overwrite them.
 template <int kD>
-__global__ void __launch_bounds__(kMostThreads, 2)
+__global__ void __launch_bounds__(kBackwardThreads, kD == 64 ? 1 : 2)
     backward_kernel(Operands p, Gradients g, int group_rows) {
   constexpr int kPieces = kD / kPiece, kSteps = kD / kFragment;
   constexpr int kQueryPieces = kTileQueries / kPiece;
@@ -439,12 +444,12 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   const Place place = p.places.at(image);
   if (!place.valid()) {
     const bf16 nan = from_float<bf16>(__int_as_float(0x7fc00000)), zero = from_float<bf16>(0.0f);
-    for (int64_t i = warp; i < p.n_q; i += kMostWarps) {
+    for (int64_t i = warp; i < p.n_q; i += kBackwardWarps) {
       const int64_t row = int64_t{image} * p.n_q + i;
       for (int c = lane; c < kD; c += kWarpSize) g.grad_q[row * g.grad_q_stride + column + c] = nan;
     }
     if (p.places.contexts != nullptr) return;  // clear_unused_contexts'
-    for (int64_t i = warp; i < p.n_k; i += kMostWarps) {
+    for (int64_t i = warp; i < p.n_k; i += kBackwardWarps) {
       const int64_t row = int64_t{image} * p.n_k + i;
       for (int c = lane; c < kD; c += kWarpSize) {
         g.grad_k[row * g.grad_k_stride + column + c] = zero;
@@ -475,7 +480,7 @@ __global__ void __launch_bounds__(kMostThreads, 2)
                         table_row(p.q_table, row, kD), p.distance, count);
       // A row's pieces lie in neighbouring lanes, which add up out . grad_out.
 #pragma unroll 1
-      for (int item = threadIdx.x; item < padded(count) * kPieces; item += kMostThreads) {
+      for (int item = threadIdx.x; item < padded(count) * kPieces; item += kBackwardThreads) {
         const int local = item / kPieces, piece = item % kPieces;
         uint4 gradient = make_uint4(0, 0, 0, 0);
         float projection = 0.0f;
@@ -691,16 +696,16 @@ void forward(const AttentionForward& op, DeviceQueue& queue) {
   const int64_t pairs = op.q.rows / op.n_q * op.heads;
   const int64_t tiles = divide_up(op.n_q, kFragment);
   const int64_t padded_keys = divide_up(op.n_k, kFragment) * kFragment;
-  const bool whole = forward_bytes(padded_keys, kMostWarps, kD) <= kMostSharedBytes;
+  const bool whole = forward_bytes(padded_keys, kForwardWarps, kD) <= kMostSharedBytes;
   // Warps share the tiles out evenly; where keys stream by, a warp's queries stay in its registers.
-  const int64_t most_rounds = whole ? divide_up(tiles, kMostWarps) : 1;
+  const int64_t most_rounds = whole ? divide_up(tiles, kForwardWarps) : 1;
   int device = 0, processors = 0;
   CAPI_CUDA_CHECK(cudaGetDevice(&device));
   CAPI_CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
   const int64_t wanted_groups = std::min(most_rounds, divide_up(kEnoughBlocks * processors, pairs));
   const int64_t rounds = divide_up(most_rounds, wanted_groups);
   const int64_t warps =
-      whole ? divide_up(tiles, rounds * wanted_groups) : std::min<int64_t>(tiles, kMostWarps);
+      whole ? divide_up(tiles, rounds * wanted_groups) : std::min<int64_t>(tiles, kForwardWarps);
   const int64_t groups = divide_up(tiles, rounds * warps);
   const int64_t tile_keys = whole ? padded_keys : kStreamedKeys, buffers = whole ? 1 : 2;
 
@@ -749,7 +754,7 @@ void backward(const AttentionBackward& op, DeviceQueue& queue) {
           static_cast<size_t>(group_rows * (2 * kD + kTileQueries) + 2 * kTileQueries * kD) +
       sizeof(float) * 2 * kTileQueries;
   launch(
-      backward_kernel<kD>, images * op.heads, kMostThreads, shared_bytes, queue.handle(),
+      backward_kernel<kD>, images * op.heads, kBackwardThreads, shared_bytes, queue.handle(),
       operands_of(op, tables),
       Gradients{op.out.as<bf16>(), op.grad_out.as<bf16>(), op.lse.as<float>(), op.grad_q.as<bf16>(),
                 op.grad_k.as<bf16>(), op.grad_v.as<bf16>(), sums.queries, sums.keys, op.out.stride,
