@@ -239,10 +239,9 @@ __global__ void __launch_bounds__(kForwardWarps* kWarpSize, 2)
       if (left > 0) {
         const int64_t next = tile + shape.tile_keys;
         const int next_keys = min(shape.tile_keys, left), to = (buffer ^ 1) * tile_size;
-        copy_rows<kD>(
-            block_team(), all_keys + to,
-            p.k + ((p.rotated_keys ? image : place.context) * p.n_k + next) * p.k_stride + column,
-            p.k_stride, next_keys);
+        copy_rows<kD>(block_team(), all_keys + to,
+                      p.k + (int64_t{image} * p.n_k + next) * p.k_stride + column, p.k_stride,
+                      next_keys);
         copy_rows<kD>(block_team(), all_values + to,
                       p.v + (place.context * p.n_k + next) * p.v_stride + column, p.v_stride,
                       next_keys);
@@ -709,8 +708,8 @@ void forward(const AttentionForward& op, DeviceQueue& queue) {
   const int64_t groups = divide_up(tiles, rounds * warps);
   const int64_t tile_keys = whole ? padded_keys : kStreamedKeys, buffers = whole ? 1 : 2;
 
-  // Streamed keys are rotated once, not by each block that they pass.
-  const bool rotate_first = !whole && op.rope != Rope::kNone;
+  // Streamed keys are rotated once, not by each block that they pass, and lie in the images' order.
+  const bool rotate_first = !whole;
   Tables tables;
   float* rotated = nullptr;
   carve_scratch(queue, [&](Carver& carver) {
