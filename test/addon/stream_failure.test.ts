@@ -7,11 +7,12 @@ test('memory that runs out inside a kernel is an error of that stream, not the e
     import { readFileSync } from 'node:fs';
     const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--as=' + bytes + ':']);
     addon.setThreads(1); // threads that start need memory too
-    const [a, b, c] = [0, 1, 2].map(() => Tensor.zeros([512, 512], 'f32'));
+    const [a, b, c] = [0, 1, 2].map(() => Tensor.zeros([2048, 2048], 'f32'));
     await addon.synchronize();
     const used = 1024 * Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]);
-    limit(used);
-    ops.gemm({ a, b, c }); // its packed operands are the first scratch of this process
+    // Enough for small things; the packed operands of this product, the first scratch of the process, take 11 MB.
+    limit(used + 4e6);
+    ops.gemm({ a, b, c });
     const code = (error) => error.code;
     const codes = [
       await c.read().catch(code),

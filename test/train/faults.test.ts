@@ -511,7 +511,7 @@ describe('losses and gradients that are not finite', () => {
       const steps: number[] = [];
       const onStep = ({ iteration }: { iteration: number }) => {
         steps.push(iteration);
-        for (let i = 0; iteration === 1 && i < 40; i++)
+        for (let i = 0; iteration === 3 && i < 40; i++)
           folder.write(`images/${String(i).padStart(4, '0')}.png`, '');
       };
       await expect(train(config, { onStep })).rejects.toEqual(coded('ERR_CAPI_DATA', '.png'));
