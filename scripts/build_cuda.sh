@@ -1,30 +1,17 @@
 #!/usr/bin/env bash
 # Builds the addon with its CUDA kernels into build/, where it replaces the one without, or into the folder after --out.
-# Needs nvcc: the first of CUDACXX, the PATH, CUDA_HOME and /usr/local/cuda that has one. No GPU and no driver are needed.
+# Needs nvcc (scripts/find_nvcc.sh), no GPU and no driver.
 #
 #   scripts/build_cuda.sh [--out <folder>] [options of cmake-js, such as --CDCMAKE_CUDA_ARCHITECTURES=90a-real]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-find_nvcc() {
-  local candidate
-  for candidate in "${CUDACXX:-}" "$(command -v nvcc || true)" "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" /usr/local/cuda/bin/nvcc; do
-    if [ -n "$candidate" ] && [ -x "$candidate" ]; then
-      echo "$candidate"
-      return
-    fi
-  done
-  echo "Expected nvcc of CUDA 12.4 or newer in CUDACXX, PATH, CUDA_HOME/bin or /usr/local/cuda/bin but found none." >&2
-  echo "Install the CUDA toolkit (https://developer.nvidia.com/cuda-downloads) or set CUDACXX to its nvcc." >&2
-  return 1
-}
 
 out=build
 if [ "${1:-}" = --out ]; then
   out=${2:?Expected a folder after --out}
   shift 2
 fi
-nvcc=$(find_nvcc)
+nvcc=$(bash scripts/find_nvcc.sh)
 echo "build_cuda: $nvcc, CUDA $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"
 CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} \
   node_modules/.bin/cmake-js build --out "$out" --CDCAPI_CUDA=ON "--CDCMAKE_CUDA_COMPILER=$nvcc" "$@"

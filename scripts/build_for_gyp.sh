@@ -11,7 +11,9 @@ if ! command -v cmake >/dev/null; then
 fi
 
 # Another compiler may warn of other things: that must not stop an installation.
-cmake -S . -B build-gyp -DCMAKE_BUILD_TYPE=Release -DCAPI_WARNINGS_AS_ERRORS="${CAPI_WARNINGS_AS_ERRORS:-OFF}"
+# CAPI_CUDA=ON compiles the CUDA kernels too, which needs nvcc.
+cmake -S . -B build-gyp -DCMAKE_BUILD_TYPE=Release -DCAPI_WARNINGS_AS_ERRORS="${CAPI_WARNINGS_AS_ERRORS:-OFF}" \
+  -DCAPI_CUDA="${CAPI_CUDA:-OFF}"
 cmake --build build-gyp --parallel "$(nproc)"
 mkdir -p "$destination"
 cp build-gyp/capi.node "$destination/capi.node"

@@ -17,6 +17,10 @@ mkdir -p "$source"
 git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$source"
 ln -s "$repository/node_modules" "$source/node_modules"
 cd "$source"
+nvcc=$(bash scripts/find_nvcc.sh 2>/dev/null) || {
+  step "no nvcc here, so this binary has no CUDA kernels"
+  export CAPI_CUDA=OFF
+}
 # With the flags that cmake-js sets, ccache knows the files again.
 CXXFLAGS=-DBUILDING_NODE_EXTENSION CAPI_WARNINGS_AS_ERRORS=ON npm run --silent prebuild:native >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
 ls prebuilds/linux-x64/*.node
@@ -55,6 +59,10 @@ JS
 bare node esm.mjs
 bare node cjs.cjs
 bare npx --no-install capi doctor
+if [ -n "$nvcc" ]; then bare node -e '
+  const { cuda } = JSON.parse(require("node:child_process").execFileSync("npx", ["--no-install", "capi", "doctor", "--json"]));
+  if (!cuda.built) throw new Error("Expected a prebuilt binary with CUDA kernels");'
+fi
 
 step "types"
 cat >types.mts <<'TS'

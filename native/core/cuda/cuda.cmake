@@ -26,7 +26,10 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 set(CUDA_SOURCES ${CUDA_HOST_SOURCES} ${CUDA_KERNELS})
 set(CUDA_LIBRARIES ${CMAKE_DL_LIBS})
-include_directories(SYSTEM "$<$<COMPILE_LANGUAGE:CXX>:${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}>")
+# For these files alone: the others compile as they do without CUDA, so that a compiler cache knows them again.
+set(cuda_headers ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+list(TRANSFORM cuda_headers PREPEND -isystem)
+set_source_files_properties(${CUDA_HOST_SOURCES} PROPERTIES COMPILE_OPTIONS "${cuda_headers}")
 
 # nvcc hands the host's options on; -Wpedantic is not among them, as what nvcc generates does not pass.
 string(REPLACE ";" "," host_options "${HOST_OPTIONS}")
