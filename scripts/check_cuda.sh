@@ -63,6 +63,8 @@ echo "check_cuda: $(wc -l <"$table") kernels, $spilling with spills"
 [ "$spilling" -eq 0 ] || fail "the kernels above with spills keep registers in memory"
 
 # Kernels whose PTX has mma must have tensor core instructions in the machine code of every architecture.
+beside_nvcc=$(dirname "$(bash scripts/find_nvcc.sh)")
+export PATH=$PATH:$beside_nvcc # cuobjdump calls nvdisasm
 if ! cuobjdump=$(command -v "${CUOBJDUMP:-cuobjdump}"); then
   echo "check_cuda: no cuobjdump here, so the machine code was not looked at"
   exit 0

@@ -149,6 +149,11 @@ export class ImageLoader {
     return { ...slot, iteration: this.#run.startIteration + number };
   }
 
+  /** Whether the next batch is complete, so that `next` need not wait. */
+  get isReady(): boolean {
+    return this.#pending.get(this.#delivered)?.missing === 0;
+  }
+
   get stats(): LoaderStats {
     const totalSeconds = this.#firstCall === undefined ? 0 : (performance.now() - this.#firstCall) / 1000;
     const waitSeconds = this.#waitMs / 1000;

@@ -25,3 +25,26 @@ export function stepResults(arena: Arena, numClusters: number): StepResults {
     collapse: arena.reserve([1, 2], 'f64'),
   };
 }
+
+/** What is read after every step. Names as in StepResults. */
+export interface StepNumbers {
+  readonly capiLoss: number;
+  readonly clusteringLoss: number;
+  readonly nonfinite: number;
+  readonly targetEntropy: number;
+  /** [K] */
+  readonly mass: ArrayLike<number>;
+}
+
+/** Once the step is done. All are asked for before the first is waited for, so that the device waits for the host once. */
+export async function readNumbers(results: StepResults): Promise<StepNumbers> {
+  const number = async (x: Tensor) => (await x.readFloats())[0] as number;
+  const [capiLoss, clusteringLoss, nonfinite, targetEntropy, mass] = await Promise.all([
+    number(results.capiLoss),
+    number(results.clusteringLoss),
+    number(results.nonfinite),
+    number(results.targetEntropy),
+    results.mass.readFloats(),
+  ]);
+  return { capiLoss, clusteringLoss, nonfinite, targetEntropy, mass };
+}

@@ -6,12 +6,13 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../config/schema.js';
 import type { ImageSource } from '../data/image_source.js';
-import { type ImageBatch, ImageLoader } from '../data/loader.js';
+import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
 import { addon } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
 import { CapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
+import { BatchFeed } from './batch_feed.js';
 import { type Health, PrototypeUse } from './health.js';
 import { METRICS_FILE_NAME, MetricsFile } from './metrics_file.js';
 import { writeResolvedConfig } from './resolved_config.js';
@@ -21,6 +22,7 @@ import { RunFolder } from './run_folder.js';
 import { RunLock } from './run_lock.js';
 import { readState } from './run_state.js';
 import { trainStep } from './step.js';
+import { readNumbers } from './step_results.js';
 import { StopSignals } from './stop_signals.js';
 import { TrainingRun } from './training_run.js';
 
@@ -87,9 +89,8 @@ export async function train(config: Config, options: TrainOptions = {}): Promise
   return await new Trainer(run, source, resumed, options).loop();
 }
 
-/** A batch and when it was asked for and came, in ms. */
-interface Fetched {
-  readonly images: ImageBatch;
+/** When a step's batch was asked for and when it came, in ms. */
+interface Fed {
   readonly began: number;
   readonly fed: number;
 }
@@ -119,10 +120,11 @@ class Trainer {
     const { output_dir: folder } = config.train;
     using signals = new StopSignals();
     const loader = makeLoader(config, this.#source, this.#iteration, this.#options);
+    const feed = new BatchFeed(loader, this.#run.batch);
     try {
       // Only a run with something left to do, and something to train on, writes its settings.
-      let batch = this.#isDone ? undefined : await fetchBatch(loader);
-      if (batch !== undefined) await writeResolvedConfig(config, folder);
+      let fed = this.#isDone ? undefined : await nextBatch(feed);
+      if (fed !== undefined) await writeResolvedConfig(config, folder);
       using metrics = await MetricsFile.open(
         join(folder, METRICS_FILE_NAME),
         this.#iteration,
@@ -131,15 +133,17 @@ class Trainer {
       const checkpoints = this.#checkpoints(metrics);
       const { length: images } = this.#source;
       this.#options.onStart?.({ iteration: this.#iteration, images, dataset: config.data.dataset });
-      while (batch) {
-        await this.#step(batch, loader, metrics);
+      while (fed) {
+        trainStep(this.#run, this.#iteration);
+        await feed.nextIfReady();
+        await this.#finishStep(fed, loader, metrics);
         this.#guard(checkpoints);
         if (this.#isDone || signals.received !== undefined || this.#options.stop?.() === true) break;
         // After a skipped step the weights may be the reason for it: only after a good one do they replace older ones.
         if (this.#skippedInARow === 0 && checkpoints.isDue(this.#iteration)) {
           await checkpoints.trySave(this.#iteration);
         }
-        batch = await this.#nextBatch(loader, checkpoints);
+        fed = await this.#nextBatch(feed, checkpoints);
       }
       if (!checkpoints.isCurrent(this.#iteration)) await checkpoints.save();
       return {
@@ -160,26 +164,22 @@ class Trainer {
   }
 
   /** When there is no next batch, what was computed until then is saved before the run ends. */
-  async #nextBatch(loader: ImageLoader, checkpoints: RunCheckpoints): Promise<Fetched> {
+  async #nextBatch(feed: BatchFeed, checkpoints: RunCheckpoints): Promise<Fed> {
     try {
-      return await fetchBatch(loader);
+      return await nextBatch(feed);
     } catch (error) {
       if (!checkpoints.isCurrent(this.#iteration)) await checkpoints.trySave(this.#iteration);
       throw error;
     }
   }
 
-  async #step({ images, began, fed }: Fetched, loader: ImageLoader, metrics: MetricsFile): Promise<void> {
-    const { config, schedules, batch, results } = this.#run;
+  /** Waits for the step's numbers and tells them. */
+  async #finishStep({ began, fed }: Fed, loader: ImageLoader, metrics: MetricsFile): Promise<void> {
+    const { config, schedules, results } = this.#run;
     const iteration = this.#iteration;
-    batch.upload(images);
-    trainStep(this.#run, iteration);
-    const [capiLoss = Number.NaN] = await results.capiLoss.readFloats();
-    const [clusteringLoss = Number.NaN] = await results.clusteringLoss.readFloats();
-    const [targetEntropy = Number.NaN] = await results.targetEntropy.readFloats();
-    const [nonfinite = 0] = await results.nonfinite.readFloats();
+    const { capiLoss, clusteringLoss, targetEntropy, nonfinite, mass } = await readNumbers(results);
     const skipped = nonfinite !== 0;
-    if (!skipped) this.#use.add(await results.mass.readFloats());
+    if (!skipped) this.#use.add(mass);
     this.#iteration += 1;
 
     metrics.update(
@@ -264,10 +264,10 @@ class Trainer {
   }
 }
 
-async function fetchBatch(loader: ImageLoader): Promise<Fetched> {
+async function nextBatch(feed: BatchFeed): Promise<Fed> {
   const began = performance.now();
-  const images = await loader.next();
-  return { images, began, fed: performance.now() };
+  await feed.next();
+  return { began, fed: performance.now() };
 }
 
 function makeLoader(

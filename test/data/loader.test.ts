@@ -143,6 +143,18 @@ describe('ImageLoader', () => {
     }
   });
 
+  test('says when the next batch is complete', async () => {
+    using folder = new TemporaryFolder();
+    await using loader = loaderOf(writeIdx(folder, 60), { workers: 1, prefetch: 1 });
+    expect(loader.isReady).toBe(false); // no turn of the event loop yet
+    await loader.next();
+    while (!loader.isReady) await new Promise((resume) => setImmediate(resume));
+    const turns: string[] = [];
+    setImmediate(() => turns.push('another turn'));
+    await loader.next().then(() => turns.push('batch'));
+    expect(turns).toEqual(['batch']);
+  });
+
   test('reports the share of time spent waiting', async () => {
     using folder = new TemporaryFolder();
     await using loader = loaderOf(writeIdx(folder, 60));
