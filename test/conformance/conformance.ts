@@ -1,7 +1,7 @@
 /** Replays a golden folder: every file by its checker, every tensor of a file compared or used. */
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type Checker, checkerOf } from './checkers.js';
+import { basename, join } from 'node:path';
+import { checkerOf } from './checkers.js';
 import { GoldenFile } from './golden_file.js';
 import { Checks, Report } from './report.js';
 
@@ -16,20 +16,20 @@ export async function conform(folder: string, print: (line: string) => void): Pr
   });
   // The folder may describe itself; everything else in it must be understood.
   const files = entries.filter(({ name }) => name !== 'README.md').sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const entry of files) {
-    const checker = entry.name.endsWith(suffix) ? checkerOf(entry.name.slice(0, -suffix.length)) : undefined;
-    if (!checker) {
-      report.fail(entry.name, 'unknown file: no checker has this name');
-      continue;
-    }
-    await checkFile(join(folder, entry.name), checker, report);
-  }
+  for (const { name } of files) await checkFile(join(folder, name), report);
   print(`conformance: ${report.passed} passed, ${report.failed} failed`);
   if (report.rows.length === 0) print(`nothing was checked: ${folder} holds no golden file`);
   return report.rows.length > 0 && report.failed === 0 ? 0 : 1;
 }
 
-async function checkFile(path: string, checker: Checker, report: Report): Promise<void> {
+/** One golden file by its checker. Adds at least one row to the report. */
+export async function checkFile(path: string, report: Report): Promise<void> {
+  const name = basename(path);
+  const checker = name.endsWith(suffix) ? checkerOf(name.slice(0, -suffix.length)) : undefined;
+  if (!checker) {
+    report.fail(name, 'unknown file: no checker has this name');
+    return;
+  }
   let file: GoldenFile;
   try {
     file = await GoldenFile.read(path);

@@ -5,6 +5,7 @@ import type { ModelConfig } from '../../lib/model/model_config.js';
 import { Arena } from '../../lib/tensor/arena.js';
 import { ParameterLayout, ParameterSet } from '../../lib/tensor/parameters.js';
 import type { Tensor } from '../../lib/tensor/tensor.js';
+import { backend } from '../support/tensor.js';
 import type { GoldenFile } from './golden_file.js';
 import type { Checks } from './report.js';
 
@@ -43,7 +44,7 @@ export class Network<T> implements Disposable {
   readonly modules: T;
   readonly values: ParameterSet;
   readonly gradients: ParameterSet;
-  readonly #arena = new Arena('conformance');
+  readonly #arena = new Arena('conformance', backend);
 
   constructor(
     { config, images, kept = images, addParameters }: NetworkOptions,

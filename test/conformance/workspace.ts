@@ -1,6 +1,6 @@
-/** Tensors of one case, freed together. */
+/** Tensors of one case on the backend under test, freed together. */
 import type { Dtype } from '../../lib/tensor/dtype.js';
-import { Tensor } from '../../lib/tensor/tensor.js';
+import { Tensor } from '../support/tensor.js';
 import type { GoldenFile } from './golden_file.js';
 
 export class Workspace implements Disposable {

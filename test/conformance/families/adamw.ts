@@ -5,6 +5,7 @@ import { AdamW, type AdamWOptions, studentMultipliers } from '../../../lib/optim
 import { Arena } from '../../../lib/tensor/arena.js';
 import { ParameterLayout, ParameterSet } from '../../../lib/tensor/parameters.js';
 import type { Tensor } from '../../../lib/tensor/tensor.js';
+import { backend } from '../../support/tensor.js';
 import type { GoldenFile } from '../golden_file.js';
 import { modelConfig } from '../network.js';
 import type { Checks } from '../report.js';
@@ -118,7 +119,7 @@ class OptimizerRun implements Disposable {
   readonly gradients: ParameterSet;
   readonly optimizer: AdamW;
   readonly nonfinite: Tensor;
-  readonly #arena = new Arena('conformance');
+  readonly #arena = new Arena('conformance', backend);
 
   constructor(
     layout: ParameterLayout,

@@ -1,6 +1,7 @@
 /** The clustering head on a whole batch: assignments of every row, loss and gradient. */
 import { ClusteringHead } from '../../../lib/loss/clustering_head.js';
 import { Arena } from '../../../lib/tensor/arena.js';
+import { backend } from '../../support/tensor.js';
 import type { GoldenFile } from '../golden_file.js';
 import { swapMiddle } from '../pixels.js';
 import type { Checks } from '../report.js';
@@ -26,7 +27,7 @@ async function checkCase(file: GoldenFile, checks: Checks, name: string, options
   const rows = positions * images;
   const bias = file.has(`${name}.param.layer.bias`);
   using space = new Workspace(file);
-  using arena = new Arena('conformance');
+  using arena = new Arena('conformance', backend);
   const loss = space.output([1, 1], 'f64');
   const head = new ClusteringHead(
     {

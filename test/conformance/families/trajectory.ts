@@ -4,6 +4,7 @@ import { clusteringNames } from '../../../lib/loss/clustering_head.js';
 import type { ParameterSet } from '../../../lib/tensor/parameters.js';
 import { computeGradients, update } from '../../../lib/train/step.js';
 import { TrainingRun } from '../../../lib/train/training_run.js';
+import { backend } from '../../support/tensor.js';
 import type { GoldenFile } from '../golden_file.js';
 import { cutPatches } from '../pixels.js';
 import { type Checks, largestError } from '../report.js';
@@ -53,7 +54,7 @@ const vanishingRate = 1e-30;
 
 export async function checkTrajectory(file: GoldenFile, checks: Checks): Promise<void> {
   const settings = file.config as unknown as Settings;
-  using run = new TrainingRun(configOf(settings));
+  using run = new TrainingRun(configOf(settings), { backend });
   run.start();
   const groups = groupsOf(run);
   for (const { prefix, values } of groups) load(file, `init.${prefix}`, values, prefix);
