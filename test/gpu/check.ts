@@ -82,7 +82,7 @@ async function runStages(options: Options, report: CheckReport): Promise<void> {
       ? notRun('conformance', 'no --golden <folder>')
       : await runStage('conformance', testFiles('conformance')),
   );
-  const sanitizer = options.interpreter ? undefined : findSanitizer();
+  const sanitizer = options.interpreter ? undefined : findSanitizer(process.env);
   report.add(
     sanitizer === undefined
       ? notRun(

@@ -1,7 +1,7 @@
 /** compute-sanitizer of a CUDA toolkit over the tests of some ops: wrong accesses, and races in shared memory. */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { basename, delimiter, join } from 'node:path';
 import type { TestResult } from './report.js';
 
 /** Each runs a hundred times slower than without, so: the ops with the most shared memory, and the most indices. */
@@ -11,9 +11,9 @@ export const tools = ['memcheck', 'racecheck'] as const;
 const mostSeconds = 900;
 
 /** Its path: on PATH, in CUDA_HOME or in /usr/local/cuda. */
-export function findSanitizer(): string | undefined {
-  const homes = [process.env.CUDA_HOME, '/usr/local/cuda'].filter((home) => home !== undefined);
-  const folders = [...(process.env.PATH ?? '').split(delimiter), ...homes.map((home) => join(home, 'bin'))];
+export function findSanitizer({ PATH = '', CUDA_HOME }: NodeJS.ProcessEnv): string | undefined {
+  const homes = [CUDA_HOME, '/usr/local/cuda'].filter((home) => home !== undefined);
+  const folders = [...PATH.split(delimiter), ...homes.map((home) => join(home, 'bin'))];
   return folders.map((folder) => join(folder, 'compute-sanitizer')).find(isExecutable);
 }
 
@@ -31,7 +31,7 @@ export function sanitize(sanitizer: string, tool: (typeof tools)[number], file: 
     },
   );
   const seconds = (performance.now() - began) / 1000;
-  const result = { file: sanitizer, name: `${tool} ${file}`, seconds };
+  const result = { file: basename(file, '.js'), name: `${tool} ${basename(file)}`, seconds };
   if (status === 0) return { ...result, passed: true };
   const how = error?.message ?? (signal === null ? `exit code ${status}` : signal);
   return {
