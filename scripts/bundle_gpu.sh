@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Writes build/capi-gpu, a folder that checks and times the CUDA kernels on a Linux host with NVIDIA's driver and nothing else:
 # no Node, no compiler, no network (docs/gpu.md); and build/capi-gpu.tar, the same in one file. Needs nvcc, no GPU.
+#
+#   scripts/bundle_gpu.sh [--golden <folder of golden files, which then go along>]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 most=$((60 << 20))
@@ -28,6 +30,11 @@ pack_node() {
   mv $folder/node.xz.part $folder/node.xz
 }
 
+golden=
+if [ "${1:-}" = --golden ]; then
+  golden=${2:?Expected a folder after --golden}
+  ls "$golden"/*.safetensors >/dev/null || fail "Expected golden files in $golden"
+fi
 command -v xz >/dev/null || fail "Expected xz on PATH but found none; install xz-utils"
 npm run --silent build:cuda -- --out build-cuda
 CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} npm run --silent build:interpreter
@@ -46,6 +53,10 @@ for file in capi.node libcublaslt_stand_in.so; do
   strip -o $bundle/interpreter/$file build-interpreter/Release/$file
 done
 node scripts/bundle_gpu/javascript.mjs $bundle/js
+if [ -n "$golden" ]; then
+  # What gpu-check can check: crops need image decoders.
+  tar --create --mode u+w --exclude crops.safetensors --directory "$golden" . | xz -9e >$bundle/golden.tar.xz
+fi
 
 # Tells the commit that results are of, and where the package begins.
 commit=$(git rev-parse HEAD)

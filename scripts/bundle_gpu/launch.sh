@@ -1,5 +1,6 @@
-# Sourced by the commands beside it. Sets `bundle`, and `node` to the bundle's own Node, unpacked on first use; chooses the build
-# of the addon that everything after loads: with --interpreter the one that runs the kernels on the CPU.
+# Sourced by the commands beside it. Sets `bundle`; `place`, where what is packed in it is unpacked; and `node` to the bundle's own
+# Node, unpacked on first use. Chooses the build of the addon that everything after loads: with --interpreter the one that runs
+# the kernels on the CPU.
 set -euo pipefail
 bundle=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 
@@ -16,23 +17,22 @@ unpack() {
     python3 -c 'import lzma, shutil, sys
 with lzma.open(sys.argv[1]) as packed, open(sys.argv[2], "wb") as file: shutil.copyfileobj(packed, file)' "$1" "$2"
   else
-    fail "Expected xz or python3 on PATH, to unpack Node, but found neither; install xz-utils"
+    fail "Expected xz or python3 on PATH, to unpack the bundle, but found neither; install xz-utils"
   fi
 }
 
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "Expected Linux on x86-64 but this is $(uname -sm)"
-node=$bundle/node
+place=$bundle
+if [ ! -w "$bundle" ]; then
+  place=$(mktemp -d)
+  trap 'rm -rf "$place"' EXIT
+fi
+node=$place/node
 if [ ! -x "$node" ]; then
-  folder=$bundle
-  if [ ! -w "$bundle" ]; then
-    folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
-    node=$folder/node
-  fi
   echo "unpacking Node to $node (86 MB)"
-  unpack "$bundle/node.xz" "$folder/node.part"
-  chmod +x "$folder/node.part"
-  mv "$folder/node.part" "$node"
+  unpack "$bundle/node.xz" "$node.part"
+  chmod +x "$node.part"
+  mv "$node.part" "$node"
 fi
 
 # Another installation's settings have no place here.
