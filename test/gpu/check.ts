@@ -11,6 +11,8 @@ import { packageRoot } from '../../lib/native/package_root.js';
 import { CheckReport, type StageResult } from './report.js';
 import { runStages } from './stages.js';
 
+const usage = 'Usage: ./gpu-check [--only <text>] [--json <file>] [--golden <folder>] [--interpreter]';
+
 async function main(): Promise<boolean> {
   const { only, json, golden } = options();
   const forTests = { CAPI_TEST_BACKEND: 'cuda', CAPI_ONLY: only, CAPI_GOLDEN: golden };
@@ -67,6 +69,7 @@ function machineStage({ problem }: CudaReport): StageResult {
 try {
   process.exitCode = (await main()) ? 0 : 1;
 } catch (error) {
-  console.error(`gpu-check: ${error instanceof Error ? error.message : error}`);
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  console.error(`gpu-check: ${message}${code.startsWith('ERR_PARSE_ARGS') ? `\n${usage}` : ''}`);
   process.exitCode = 1;
 }
