@@ -35,8 +35,8 @@ if [ ! -x "$node" ]; then
   mv "$node.part" "$node"
 fi
 
-# Another installation's settings have no place here.
-unset NODE_OPTIONS NODE_PATH CAPI_CUBLASLT_TUNE
+# Those of another Node have no place here.
+unset NODE_OPTIONS NODE_PATH
 export CAPI_ADDON=$bundle/addon/capi.node
 for argument in "$@"; do
   [ "$argument" = --interpreter ] || continue
