@@ -11,6 +11,7 @@ import { digits } from './harness/table.js';
 import { benchmarkOps } from './ops/ops.js';
 import { measureFlatness } from './step/flatness.js';
 import { benchmarkSteps } from './step/steps.js';
+import { serveSteps } from './step/worker.js';
 
 const suites = { ops: benchmarkOps, step: benchmarkSteps, data: benchmarkLoading };
 
@@ -61,7 +62,8 @@ function printHead({ machine, peaks, print }: Session): void {
 }
 
 try {
-  await main();
+  const [first, ...rest] = process.argv.slice(2);
+  await (first === 'step-worker' ? serveSteps(rest) : main());
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;

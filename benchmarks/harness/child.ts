@@ -1,12 +1,17 @@
 /**
  * A long-lived child process that answers each line on its input with one line of JSON, after a first one that says it is
- * ready: benchmarks/baselines/process.py and benchmarks/step/worker.ts.
+ * ready: benchmarks/baselines/process.py, or this program again with other arguments.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 
 export type Answer = Readonly<Record<string, unknown>>;
+
+/** How this program starts itself, from its sources and from a bundle alike. */
+export function ownProgram(...args: readonly string[]) {
+  return { command: process.execPath, args: [...process.execArgv, process.argv[1] ?? '', ...args] };
+}
 
 export class Child implements Disposable {
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>;

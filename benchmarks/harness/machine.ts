@@ -25,8 +25,7 @@ export function machineInfo(python: string | undefined): MachineInfo {
   const processors = cpus();
   return {
     date: new Date().toISOString(),
-    commit: git('rev-parse', 'HEAD'),
-    dirty: git('status', '--porcelain', '--untracked-files=no') !== '',
+    ...sourceCommit(),
     device: {
       cpu: processors[0]?.model.trim() ?? 'unknown',
       cores: processors.length,
@@ -36,6 +35,14 @@ export function machineInfo(python: string | undefined): MachineInfo {
     },
     versions: { ...versions(), ...(python ? { torch: torchVersion(python) } : {}) },
   };
+}
+
+/** A bundle has no git: CAPI_COMMIT says what it was made of, "<commit>" or "<commit> and changes". */
+function sourceCommit(): Pick<MachineInfo, 'commit' | 'dirty'> {
+  const told = process.env.CAPI_COMMIT;
+  if (told !== undefined) return { commit: told.split(' ')[0] ?? '', dirty: told.includes(' ') };
+  const changes = git('status', '--porcelain', '--untracked-files=no');
+  return { commit: git('rev-parse', 'HEAD'), dirty: changes !== '' };
 }
 
 function git(...args: string[]): string {

@@ -1,9 +1,8 @@
 /** The processes that make training steps: ours, and PyTorch's eager and compiled. */
-import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../lib/native/package_root.js';
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import type { Plan } from '../../lib/train/plan.js';
-import { type Answer, Child, secondsOf } from '../harness/child.js';
+import { type Answer, Child, ownProgram, secondsOf } from '../harness/child.js';
 import type { Contestant } from '../harness/turns.js';
 import type { SizeName } from './sizes.js';
 
@@ -38,9 +37,8 @@ export class Implementation implements Contestant, Disposable {
   }
 
   static async ours({ size, dtype, threads }: StepCase): Promise<Implementation> {
-    const worker = fileURLToPath(new URL('./worker.ts', import.meta.url));
-    const args = ['--import', 'tsx', worker, size, dtype, String(threads)];
-    return Implementation.#start('ours', process.execPath, args);
+    const worker = ownProgram('step-worker', size, dtype, String(threads));
+    return Implementation.#start('ours', worker.command, worker.args);
   }
 
   static async torch(

@@ -1,6 +1,6 @@
 /**
  * Our training step as a process of its own, answering as benchmarks/baselines/step.py does, so that both are measured the
- * same way: worker.ts <size> <f32|bf16> <threads>, then lines on stdin.
+ * same way: run.ts step-worker <size> <f32|bf16> <threads>, then lines on stdin.
  *
  *   run N      N steps: seconds of each, memory of the process
  *   stages N   N steps with a wait after every stage: seconds of each stage
@@ -88,7 +88,7 @@ class Stepper {
   }
 }
 
-async function main([size, dtype, threads]: readonly string[]): Promise<void> {
+export async function serveSteps([size, dtype, threads]: readonly string[]): Promise<void> {
   addon.setThreads(Number(threads));
   const rssBefore = processMemory('VmRSS');
   const config = sizeConfig(size as SizeName, dtype === 'bf16' ? 'bf16' : 'f32');
@@ -129,5 +129,3 @@ function memoryNow(rssBefore: number): object {
 function answer(data: object): void {
   console.log(JSON.stringify(data));
 }
-
-await main(process.argv.slice(2));
