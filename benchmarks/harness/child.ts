@@ -16,11 +16,13 @@ export function ownProgram(...args: readonly string[]) {
 export class Child implements Disposable {
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #lines: AsyncIterator<string>;
+  readonly #ended: Promise<unknown>;
   /** The end of what it wrote to stderr: the reason when it dies. */
   #complaint = '';
 
   private constructor(command: string, args: readonly string[]) {
     this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#ended = new Promise((resolve) => this.#process.once('close', resolve));
     this.#process.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#complaint = (this.#complaint + text).slice(-2000);
     });
@@ -60,6 +62,12 @@ export class Child implements Disposable {
       if (typeof answer.error === 'string') throw new Error(lastLine(answer.error));
       return answer;
     }
+  }
+
+  /** Resolves when the process has ended. */
+  async close(): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#ended;
   }
 
   [Symbol.dispose](): void {

@@ -74,6 +74,13 @@ describe('benchmarks', () => {
     }
   });
 
+  test('another backend than cpu and cuda is refused', () => {
+    expect(() => bench('ops', '--backend', 'gpu')).toThrow(
+      /Expected cpu or cuda for --backend but received "gpu"/,
+    );
+    expect(() => bench('data', '--backend', 'cuda')).toThrow(/Expected cpu for data/);
+  });
+
   test('an unknown suite is an error that names the known ones', () => {
     expect(() => bench('steps')).toThrow(/ops, step, data/);
   });
