@@ -40,25 +40,20 @@ export async function measureOp(
   const works = Array.from({ length: sets }, () => opCase.make(inputs));
   await addon.synchronize();
   const ours = await ourTurn(works, replayable, { quick, backend });
-  const failures: string[] = [];
-  const others: TorchTurn[] = [];
-  for (const [baseline, form] of forms(opCase, baselines, backend)) {
-    const turn = new TorchTurn(baseline, opCase, form, sets);
-    try {
-      await turn.start();
-      others.push(turn);
-    } catch (error) {
-      failures.push(`${turn.name}: ${error instanceof Error ? error.message : error}`);
-    }
-  }
+  const others = forms(opCase, baselines, backend).map(
+    ([baseline, form]) => new TorchTurn(baseline, opCase, form, sets),
+  );
+  for (const turn of others) await turn.start();
   const pace = quick ? { rounds: 2, budgetSeconds: 1 } : { rounds: 11, budgetSeconds: 8 };
   const [first = [], ...rest] = await takeTurns([ours, ...others], pace);
-  for (const { child } of baselines) await child.ask('forget');
+  await Promise.allSettled(baselines.map(({ child }) => child.ask('forget')));
   const after = addon.stats();
   return {
     ours: first,
-    baselines: others.map(({ name, scratchBytes }, i) => ({ name, seconds: rest[i] ?? [], scratchBytes })),
-    failures,
+    baselines: others.flatMap(({ name, scratchBytes, failure }, i) =>
+      failure === undefined ? [{ name, seconds: rest[i] ?? [], scratchBytes }] : [],
+    ),
+    failures: others.flatMap(({ name, failure }) => (failure === undefined ? [] : [`${name}: ${failure}`])),
     scratchBytes: backend === 'cuda' ? after.deviceLiveBytes - inputs.bytes : after.scratchBytes,
   };
 }
@@ -112,11 +107,13 @@ function forms(
   );
 }
 
+/** One that fails, at once or later, says why and is left out; the others go on. */
 class TorchTurn implements Contestant {
   readonly name: string;
   readonly #ask: (calls: number) => Promise<Answer>;
   #calls = 1;
   #scratchBytes: number | undefined;
+  #failure: string | undefined;
 
   constructor({ name, child }: OpBaseline, { torch }: OpCase, form: string | undefined, sets: number) {
     const [op, sizes] = torch?.split(':') ?? [];
@@ -129,16 +126,25 @@ class TorchTurn implements Contestant {
     return this.#scratchBytes;
   }
 
-  /** Rejects with PyTorch's words when it cannot do it. */
-  async start(): Promise<void> {
-    const answer = await this.#ask(1);
-    if (answer.scratch_bytes !== undefined) this.#scratchBytes = Number(answer.scratch_bytes);
-    this.#calls = Math.max(1, Math.min(10_000, Math.round(sampleSeconds / mean(secondsOf(answer)))));
+  get failure(): string | undefined {
+    return this.#failure;
   }
 
-  readonly seconds = async (): Promise<number> => mean(secondsOf(await this.#ask(this.#calls)));
-}
+  async start(): Promise<void> {
+    const seconds = await this.seconds();
+    this.#calls = Math.max(1, Math.min(10_000, Math.round(sampleSeconds / seconds) || 1));
+  }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+  readonly seconds = async (): Promise<number> => {
+    if (this.#failure !== undefined) return Number.NaN;
+    try {
+      const answer = await this.#ask(this.#calls);
+      if (answer.scratch_bytes !== undefined) this.#scratchBytes = Number(answer.scratch_bytes);
+      const seconds = secondsOf(answer);
+      return seconds.reduce((sum, one) => sum + one, 0) / seconds.length;
+    } catch (error) {
+      this.#failure = error instanceof Error ? error.message : String(error);
+      return Number.NaN;
+    }
+  };
 }

@@ -1,5 +1,6 @@
 /** Every op at the shapes of a training step, beside what the machine can do and, in turn, beside PyTorch. */
 
+import { isCapiError } from '../../lib/native/errors.js';
 import { packageRoot } from '../../lib/native/package_root.js';
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { Child } from '../harness/child.js';
@@ -28,7 +29,7 @@ export async function benchmarkOps(session: Session): Promise<void> {
     if (own.length === 0) continue;
     const baselines = await startBaselines(session, dtype);
     try {
-      for (const opCase of own) await benchmarkCase(session, table, opCase, baselines);
+      for (const opCase of own) await tryCase(session, table, opCase, baselines);
     } finally {
       for (const { child } of baselines) child[Symbol.dispose]();
     }
@@ -89,10 +90,29 @@ async function startBaselines(session: Session, dtype: ComputeDtype): Promise<Op
       '--device',
       backend,
     ];
-    const { child } = await Child.start(torch, args);
-    started.push({ name: mode, child, compiled: mode === 'compile' });
+    try {
+      const { child } = await Child.start(torch, args);
+      started.push({ name: mode, child, compiled: mode === 'compile' });
+    } catch (error) {
+      const failure = `PyTorch ${mode} ${dtype}: ${error instanceof Error ? error.message : error}`;
+      session.print(failure);
+      session.record('ops', { failure });
+    }
   }
   return started;
+}
+
+/** A case that needs more memory than there is does not end the run; whatever else goes wrong does. */
+async function tryCase(...args: Parameters<typeof benchmarkCase>): Promise<void> {
+  const [session, , { op, shape, dtype }] = args;
+  try {
+    await benchmarkCase(...args);
+  } catch (error) {
+    if (!isCapiError(error) || error.code !== 'ERR_CAPI_OUT_OF_MEMORY') throw error;
+    session.print(`${op} ${shape} ${dtype}: not measured: ${error.message}`);
+    session.record('ops', { op, shape, dtype, failure: error.message });
+    process.exitCode = 1;
+  }
 }
 
 async function benchmarkCase(
