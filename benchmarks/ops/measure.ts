@@ -34,6 +34,7 @@ export async function measureOp(
   baselines: readonly OpBaseline[],
   { quick, backend }: Settings,
 ): Promise<OpTimes> {
+  await addon.synchronize(); // the memory of the case before is free by then
   using inputs = new Inputs(backend);
   using replayable = new Replayable(backend);
   const sets = quick ? 1 : Math.min(mostSets, Math.ceil(coldBytes[backend] / opCase.bytes));
