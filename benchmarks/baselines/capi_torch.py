@@ -1,7 +1,7 @@
 """The CAPI training step in PyTorch: the line the native step is measured against.
 
-Written from METHOD.md sections 3-7 with the operators a PyTorch user would get on a CPU: nn.Linear-like
-layers, scaled_dot_product_attention, foreach optimizers, and the teacher and the student as two
+Written from METHOD.md sections 3-7 with the operators a PyTorch user would get: nn.Linear-like
+layers, scaled_dot_product_attention, foreach or fused optimizers, and the teacher and the student as two
 functions that torch.compile can take. `param_dtype` casts parameters and images for compute; masters,
 optimizer state and losses stay float32. Numbers agree with the golden trajectory, see check_golden.py.
 """
@@ -49,7 +49,9 @@ class Shape:
 SHAPES = {
     "tiny": Shape(192, 6, 3, 3, 4, 32, 4, 1024, 128),
     "vit_s": Shape(384, 12, 6, 6, 14, 224, 16, 4096, 16),
-    "trial": Shape(32, 2, 1, 2, 4, 32, 4, 64, 4),  # to try the harness with
+    "vit_l": Shape(1024, 24, 12, 16, 14, 224, 16, 16384, 512),
+    "vit_s_64": Shape(384, 12, 6, 6, 14, 224, 16, 16384, 64),
+    "trial": Shape(64, 2, 1, 1, 4, 32, 4, 64, 4),  # to try the harness with
 }
 
 
@@ -129,7 +131,7 @@ class Residual(nn.Module):
             return x + self.branch(self.norm(x), *sides)
         batch = x.shape[0]
         kept = max(int(batch * self.keep), 1)
-        chosen = torch.randperm(batch)[:kept]
+        chosen = torch.randperm(batch, device=x.device)[:kept]
         sides = tuple(None if side is None else side[chosen] for side in sides)
         return torch.index_add(x, 0, chosen, self.branch(self.norm(x[chosen]), *sides), alpha=batch / kept)
 
@@ -144,8 +146,8 @@ class Block(nn.Module):
         return self.mlp(self.attention(x, place, context, context_place))
 
 
-def edge_coordinates(registers: int) -> Tensor:
-    t = torch.arange(registers // 4) / (registers // 4)
+def edge_coordinates(registers: int, device: torch.device) -> Tensor:
+    t = torch.arange(registers // 4, device=device) / (registers // 4)
     zero, one = torch.zeros_like(t), torch.ones_like(t)
     sides = [(t, zero), (one, t), (1 - t, one), (zero, 1 - t)]
     return torch.cat([torch.stack(side, dim=-1) for side in sides])
@@ -169,14 +171,14 @@ class Backbone(nn.Module):
         embed = self.patch_embed
         x = F.conv2d(images, embed.weight.to(dtype), embed.bias.to(dtype), stride=self.shape.patch)
         x = x.flatten(2).transpose(1, 2)
-        line = torch.linspace(0, 1, grid, dtype=dtype)
+        line = torch.linspace(0, 1, grid, dtype=dtype, device=images.device)
         everywhere = torch.cartesian_prod(line, line).expand(batch, -1, -1)
         place = everywhere
         if visible is not None:
             place = everywhere.flatten(0, 1)[visible].unflatten(0, (batch, -1))
             x = x.flatten(0, 1)[visible].unflatten(0, (batch, -1))
         low, high = place.amin(1, keepdim=True), place.amax(1, keepdim=True)
-        edge = low + edge_coordinates(self.shape.registers).to(dtype) * (high - low)
+        edge = low + edge_coordinates(self.shape.registers, images.device).to(dtype) * (high - low)
         place = torch.cat([edge, place], dim=1)
         x = torch.cat([self.registers.to(dtype).expand(batch, -1, -1), x], dim=1)
         for block in self.encoder:
@@ -239,6 +241,9 @@ class Batch:
     visible: Tensor  # [B * V], into the flattened batch
     predict: Tensor  # [B * P]
 
+    def to(self, device: str) -> "Batch":
+        return Batch(self.images.to(device), self.visible.to(device), self.predict.to(device))
+
 
 def random_batch(shape: Shape, dtype: torch.dtype, generator: torch.Generator) -> Batch:
     """Random pixels; rolled inverse-block masks with exact counts."""
@@ -275,9 +280,9 @@ def parameter_groups(backbone: Backbone, head: StudentHead, lr: float, decay: fl
 
 
 class Trainer:
-    """Everything one step needs; `step(batch)` is one optimisation step in the published order."""
+    """Everything one step needs; `step(batch)` is one optimisation step in the published order. `wrap` compiles, or not."""
 
-    def __init__(self, shape: Shape, dtype: torch.dtype, compiled: bool, optimizer: str = "foreach"):
+    def __init__(self, shape: Shape, dtype: torch.dtype, wrap=lambda f: f, optimizer: str = "foreach"):
         self.shape, self.dtype, self.momentum = shape, dtype, 0.999
         self.backbone, self.head = Backbone(shape), StudentHead(shape)
         self.ema_backbone, self.ema_head = Backbone(shape), StudentHead(shape)
@@ -293,7 +298,6 @@ class Trainer:
         options = {"betas": (0.9, 0.95), **({optimizer: True} if optimizer != "loop" else {"foreach": False})}
         self.optimizer = torch.optim.AdamW(parameter_groups(self.backbone, self.head, 1e-3, 0.1), **options)
         self.clustering_optimizer = torch.optim.AdamW(self.clustering.parameters(), lr=5e-4, **options)
-        wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self.run_teacher, self.run_student = wrap(self._teacher), wrap(self._student)
 
     def _teacher(self, batch_images: Tensor, predict: Tensor) -> tuple[Tensor, Tensor]:

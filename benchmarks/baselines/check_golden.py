@@ -28,7 +28,7 @@ def own_name(name: str) -> str:
 
 def main() -> None:
     golden = load_file(Path(sys.argv[1]) / "trajectory.safetensors")
-    trainer = Trainer(SHAPE, torch.float32, compiled=False)
+    trainer = Trainer(SHAPE, torch.float32)
     modules = {"student.backbone.": trainer.backbone, "student.head.": trainer.head, "clustering.": trainer.clustering}
 
     def part(stage: str, prefix: str) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@
 Cases (numbers separated by commas):
     attention:b,h,d,nq,nk          coupled rope on q and k, softmax attention, gradients of q, k, v
     attention_forward:b,h,d,nq,nk  the same without gradients
+    attention@flash:…              with that backend of scaled_dot_product_attention or an error; also @cudnn, @math
     sinkhorn:positions,n,K         positionwise Sinkhorn-Knopp, clustering loss, gradient of the logits
     cross_entropy:n,K              loss with soft targets, gradient of the logits
     rms_norm:rows,dim              forward, gradients of x and weight; rms_norm_forward: forward only
@@ -24,25 +25,28 @@ Cases (numbers separated by commas):
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from itertools import cycle
 
 import torch
 import torch.nn.functional as F
 from capi_torch import coupled_rope, rope_frequencies, sinkhorn_knopp, soft_cross_entropy
-from process import DTYPES, answer, memory, restart_tuned, serve, timed
+from process import DTYPES, MODES, answer, memory, reset_peak, restart_tuned, serve, timed, timed_on_device
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Works = list[Callable[[], object]]  # one for each set of inputs, used in turn
 
 
-def attention_parts(wrap, dtype, b: int, h: int, d: int, nq: int, nk: int):
+def attention_parts(wrap, dtype, backend: SDPBackend | None, b: int, h: int, d: int, nq: int, nk: int):
     frequencies = rope_frequencies(d)
 
     def forward(q: Tensor, k: Tensor, v: Tensor, place: Tensor, context: Tensor) -> Tensor:
         q, k, v = (x.unflatten(-1, (h, d)).transpose(1, 2) for x in (q, k, v))
         q, k = coupled_rope(q, place, frequencies), coupled_rope(k, context, frequencies)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        with nullcontext() if backend is None else sdpa_kernel(backend):
+            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
     def inputs() -> tuple[list[Tensor], list[Tensor]]:
         tensors = [torch.randn(b, n, h * d).to(dtype) for n in (nq, nk, nk)]
@@ -51,8 +55,8 @@ def attention_parts(wrap, dtype, b: int, h: int, d: int, nq: int, nk: int):
     return wrap(forward), inputs
 
 
-def attention(wrap, dtype, sets: int, b: int, h: int, d: int, nq: int, nk: int) -> Works:
-    forward, inputs = attention_parts(wrap, dtype, b, h, d, nq, nk)
+def attention(wrap, dtype, sets: int, b: int, h: int, d: int, nq: int, nk: int, backend=None) -> Works:
+    forward, inputs = attention_parts(wrap, dtype, backend, b, h, d, nq, nk)
 
     def case() -> Callable[[], object]:
         tensors, places = inputs()
@@ -64,8 +68,8 @@ def attention(wrap, dtype, sets: int, b: int, h: int, d: int, nq: int, nk: int) 
     return [case() for _ in range(sets)]
 
 
-def attention_forward(wrap, dtype, sets: int, b: int, h: int, d: int, nq: int, nk: int) -> Works:
-    forward, inputs = attention_parts(wrap, dtype, b, h, d, nq, nk)
+def attention_forward(wrap, dtype, sets: int, b: int, h: int, d: int, nq: int, nk: int, backend=None) -> Works:
+    forward, inputs = attention_parts(wrap, dtype, backend, b, h, d, nq, nk)
 
     def case() -> Callable[[], object]:
         tensors, places = inputs()
@@ -169,7 +173,8 @@ def adamw_ema(wrap, dtype, sets: int, n: int) -> Works:
     """float32 whatever the dtype: masters and optimizer state always are."""
     parameter, ema = torch.randn(n, requires_grad=True), torch.randn(n)
     parameter.grad = torch.randn(n)
-    optimizer = torch.optim.AdamW([parameter], lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, foreach=True)
+    kind = {"fused": True} if parameter.is_cuda and wrap is MODES["eager"] else {"foreach": True}
+    optimizer = torch.optim.AdamW([parameter], lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, **kind)
 
     @torch.no_grad()
     def update() -> None:
@@ -221,6 +226,12 @@ def without_gradients(work: Callable[[], object]) -> Callable[[], object]:
     return torch.no_grad()(work)
 
 
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+
 CASES = {
     f.__name__: f
     for f in (
@@ -231,11 +242,24 @@ CASES = {
 }
 
 
+def start_memory() -> int:
+    reset_peak("cuda")
+    return torch.cuda.memory_allocated()
+
+
+def end_memory() -> int:
+    """The peak; gives back what the allocator keeps, so that others on the GPU have room until the next turn."""
+    peak = torch.cuda.max_memory_allocated()
+    torch.cuda.empty_cache()
+    return peak
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", help="cases to time when not serving")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
+    parser.add_argument("--mode", choices=MODES, default="eager")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--allocator", choices=["tuned", "default"], default="tuned")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--count", type=int, default=10)
@@ -243,30 +267,42 @@ def main() -> None:
     args = parser.parse_args()
     restart_tuned(args.threads, args.allocator)
     torch.manual_seed(0)
-    wrap = (lambda f: torch.compile(f, dynamic=False)) if args.mode == "compile" else (lambda f: f)
+    on_gpu = args.device == "cuda"
+    time_calls = timed_on_device if on_gpu else timed
 
     @cache
     def prepare(case: str, sets: int):
         name, _, sizes = case.partition(":")
-        works = CASES[name](wrap, DTYPES[args.dtype], sets, *(int(size) for size in sizes.split(",")))
+        name, _, backend = name.partition("@")
+        form = {"backend": BACKENDS[backend]} if backend else {}
+        with torch.device(args.device):
+            works = CASES[name](
+                MODES[args.mode], DTYPES[args.dtype], sets, *(int(size) for size in sizes.split(",")), **form
+            )
         turn = cycle(works)
         timed(lambda: next(turn)(), len(works))
         return lambda: next(turn)()
 
     def run(words: list[str]) -> dict:
         case, count, sets = words + [str(args.count), "3"][len(words) - 1 :]
-        seconds = timed(prepare(case, int(sets)), int(count))
-        return {"case": case, "dtype": args.dtype, "mode": args.mode, "seconds": seconds}
+        work = prepare(case, int(sets))
+        before = start_memory() if on_gpu else 0
+        seconds = time_calls(work, int(count))
+        return {
+            **{"case": case, "dtype": args.dtype, "mode": args.mode, "seconds": seconds},
+            **({"scratch_bytes": end_memory() - before} if on_gpu else {}),
+        }
 
     def forget(_: list[str]) -> dict:
         prepare.cache_clear()
+        torch.compiler.reset()  # a function that was compiled for many shapes would from then on run eagerly
         return {"forgotten": True, "rss_bytes": memory("VmRSS")}
 
     about = {
         "implementation": "pytorch",
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        **{name: getattr(args, name) for name in ("dtype", "mode", "allocator", "threads")},
+        **{name: getattr(args, name) for name in ("dtype", "mode", "device", "allocator", "threads")},
     }
     if args.serve:
         serve(about, {"run": run, "forget": forget})

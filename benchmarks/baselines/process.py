@@ -19,6 +19,12 @@ TUNED_ALLOCATOR = {
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
 
+MODES = {
+    "eager": lambda f: f,
+    "compile": lambda f: torch.compile(f, dynamic=False),
+    "reduce-overhead": lambda f: torch.compile(f, dynamic=False, mode="reduce-overhead"),  # CUDA graphs
+}
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -39,9 +45,24 @@ def memory(field: str) -> int:
     return 0
 
 
-def reset_peak() -> None:
+def reset_peak(device: str = "cpu") -> None:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
     with open("/proc/self/clear_refs", "w") as control:
         control.write("5")
+
+
+def timed_on_device(work: Callable[[], object], count: int) -> list[float]:
+    """Between two events on the GPU, after one call untimed: the mean of the calls, whose launches overlap with kernels."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    work()
+    begin.record()
+    for _ in range(count):
+        work()
+    end.record()
+    end.synchronize()
+    return [begin.elapsed_time(end) / 1e3 / count]
 
 
 def timed(work: Callable[[], object], count: int) -> list[float]:
@@ -55,6 +76,13 @@ def timed(work: Callable[[], object], count: int) -> list[float]:
 
 def answer(data: dict) -> None:
     print(json.dumps(data), flush=True)
+
+
+def reason(error: BaseException) -> str:
+    """One line: what was wrong in the first place, not where a compiler wrapped it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def serve(ready: dict, commands: dict[str, Callable[[list[str]], dict]]) -> None:
@@ -71,4 +99,4 @@ def serve(ready: dict, commands: dict[str, Callable[[list[str]], dict]]) -> None
         try:
             answer(commands[words[0]](words[1:]))
         except Exception as error:  # the driver shows it and goes on with the next case
-            answer({"error": f"{type(error).__name__}: {error}"})
+            answer({"error": reason(error)})

@@ -12,29 +12,32 @@ from itertools import cycle
 
 import torch
 from capi_torch import SHAPES, Trainer, random_batch
-from process import DTYPES, answer, memory, reset_peak, restart_tuned, serve, timed
+from process import DTYPES, MODES, answer, memory, reset_peak, restart_tuned, serve, timed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=SHAPES, default="tiny")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
-    parser.add_argument("--optimizer", choices=["loop", "foreach", "fused"], default="foreach")
+    parser.add_argument("--mode", choices=MODES, default="eager")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--optimizer", choices=["loop", "foreach", "fused"], help="default: fused on a GPU, else foreach")
     parser.add_argument("--allocator", choices=["tuned", "default"], default="tuned")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--serve", action="store_true")
     args = parser.parse_args()
+    args.optimizer = args.optimizer or ("fused" if args.device == "cuda" else "foreach")
     restart_tuned(args.threads, args.allocator)
 
     rss_before = memory("VmRSS")
     torch.manual_seed(0)
     shape, dtype = SHAPES[args.size], DTYPES[args.dtype]
-    trainer = Trainer(shape, dtype, args.mode == "compile", args.optimizer)
+    with torch.device(args.device):
+        trainer = Trainer(shape, dtype, MODES[args.mode], args.optimizer)
     generator = torch.Generator().manual_seed(1)
-    batches = cycle([random_batch(shape, dtype, generator) for _ in range(3)])
+    batches = cycle([random_batch(shape, dtype, generator).to(args.device) for _ in range(3)])
 
     losses: dict[str, float] = {}
 
@@ -45,7 +48,7 @@ def main() -> None:
     start = time.perf_counter()
     timed(step, args.warmup)
     warmup_seconds = time.perf_counter() - start
-    reset_peak()
+    reset_peak(args.device)
 
     def run(words: list[str]) -> dict:
         cpu_start = time.process_time()
@@ -58,6 +61,7 @@ def main() -> None:
             "cpu_seconds_a_step": cpu_seconds,  # of all threads: what is left to compare on a busy machine
             "peak_rss_bytes": memory("VmHWM"),
             "rss_before_model_bytes": rss_before,
+            **({"device_peak_bytes": torch.cuda.max_memory_allocated()} if args.device == "cuda" else {}),
             **losses,
         }
 
@@ -65,8 +69,8 @@ def main() -> None:
         "implementation": "pytorch",
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        **{name: getattr(args, name) for name in ("size", "dtype", "mode", "optimizer", "allocator", "threads")},
-        "batch": shape.batch,
+        **{name: getattr(args, name) for name in ("size", "dtype", "mode", "device", "optimizer", "allocator", "threads")},
+        "images": shape.batch,
         "warmup_seconds": warmup_seconds,
     }
     if args.serve:

@@ -1,6 +1,6 @@
 /**
  * A long-lived child process that answers each line on its input with one line of JSON, after a first one that says it is
- * ready: benchmarks/baselines/process.py and benchmarks/step/worker.ts.
+ * ready: benchmarks/baselines/process.py, or this program again with other arguments.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -8,14 +8,21 @@ import type { Readable, Writable } from 'node:stream';
 
 export type Answer = Readonly<Record<string, unknown>>;
 
+/** How this program starts itself, from its sources and from a bundle alike. */
+export function ownProgram(...args: readonly string[]) {
+  return { command: process.execPath, args: [...process.execArgv, process.argv[1] ?? '', ...args] };
+}
+
 export class Child implements Disposable {
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #lines: AsyncIterator<string>;
+  readonly #ended: Promise<unknown>;
   /** The end of what it wrote to stderr: the reason when it dies. */
   #complaint = '';
 
   private constructor(command: string, args: readonly string[]) {
     this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.#ended = new Promise((resolve) => this.#process.once('close', resolve));
     this.#process.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#complaint = (this.#complaint + text).slice(-2000);
     });
@@ -55,6 +62,12 @@ export class Child implements Disposable {
       if (typeof answer.error === 'string') throw new Error(lastLine(answer.error));
       return answer;
     }
+  }
+
+  /** Resolves when the process has ended. */
+  async close(): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#ended;
   }
 
   [Symbol.dispose](): void {

@@ -1,10 +1,14 @@
 /** One run of the program: what was asked for, what the machine can do, and where results go. */
 import { appendFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type MachineInfo, machineInfo } from './machine.js';
+import type { Backend } from '../../lib/native/addon.js';
+import type { OpRow } from '../ops/op_row.js';
+import type { StepRow } from '../step/step_row.js';
+import { expectBackend, type MachineInfo, machineInfo } from './machine.js';
 import { measurePeaks, type Peaks } from './peaks.js';
 
 export interface Settings {
+  readonly backend: Backend;
   /** A Python with torch: compare with it. */
   readonly torch?: string | undefined;
   readonly threads: number;
@@ -21,6 +25,9 @@ export class Session {
   readonly machine: MachineInfo;
   readonly peaks: Peaks;
   readonly jsonPath: string | undefined;
+  /** What was measured so far. */
+  readonly ops: OpRow[] = [];
+  readonly steps: StepRow[] = [];
 
   private constructor(settings: Settings, machine: MachineInfo, peaks: Peaks) {
     this.settings = settings;
@@ -35,8 +42,9 @@ export class Session {
   }
 
   static async open(settings: Settings): Promise<Session> {
+    expectBackend(settings.backend);
     const peaks = await measurePeaks(settings);
-    return new Session(settings, machineInfo(settings.torch), peaks);
+    return new Session(settings, machineInfo(settings), peaks);
   }
 
   wanted(label: string): boolean {
@@ -53,6 +61,10 @@ export class Session {
     this.#write({ kind: 'row', suite, ...row });
   }
 
+  recordGoal(outcome: object): void {
+    this.#write({ kind: 'goal', ...outcome });
+  }
+
   #write(line: object): void {
     if (this.jsonPath !== undefined) appendFileSync(this.jsonPath, `${JSON.stringify(line)}\n`);
   }
@@ -61,6 +73,8 @@ export class Session {
 function resultPath(json: string, { device, date }: MachineInfo): string {
   const folder = json.endsWith('/') || (existsSync(json) && statSync(json).isDirectory());
   if (!folder) return json;
-  const words = `${device.cpu} ${device.isa} ${device.threads}t`.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
+  const { gpu } = device;
+  const name = gpu ? gpu.name : `${device.cpu} ${device.isa} ${device.threads}t`;
+  const words = name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
   return join(json, `${words}-${date.slice(0, 10)}.jsonl`);
 }

@@ -34,6 +34,11 @@ export function digits(value: number): string {
   return value.toFixed(size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 }
 
+/** "98.7 GFLOP/s", "654 TFLOP/s" */
+export function flopRate(perSecond: number): string {
+  return perSecond < 1e12 ? `${digits(perSecond / 1e9)} GFLOP/s` : `${digits(perSecond / 1e12)} TFLOP/s`;
+}
+
 /** "12.3 (12.1–13.0)" */
 export function range({ median, min, max }: Spread, scale = 1): string {
   return `${digits(median * scale)} (${digits(min * scale)}–${digits(max * scale)})`;

@@ -1,7 +1,7 @@
 /** Attention with rotary encoding fused in: the teacher's, the student's, the predictor's. */
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { bytesOf, dtypes, type Inputs, type OpCase, type Work } from './op_case.js';
+import { bytesOf, type Inputs, type OpCase, type Work } from './op_case.js';
 import type { Shapes } from './shapes.js';
 
 interface Attention {
@@ -12,7 +12,7 @@ interface Attention {
   readonly backward: boolean;
 }
 
-export function attentionCases(shapes: Shapes): OpCase[] {
+export function attentionCases(shapes: Shapes, dtypes: readonly ComputeDtype[]): OpCase[] {
   const { images, studentTokens, teacherTokens, predicted } = shapes;
   const whole = (name: string, nQ: number, nK: number): Attention[] =>
     [false, true].map((backward) => ({ name, images, nQ, nK, backward }));
@@ -37,6 +37,7 @@ function attentionCase({ title, heads, width }: Shapes, attention: Attention, dt
     bytes: bytesOf(dtype) * images * width * (2 * nQ + 2 * nK) * (backward ? 3 : 1),
     torch: `${backward ? 'attention' : 'attention_forward'}:${images},${heads},${d},${nQ},${nK}`,
     fusible: true,
+    gpuForms: ['flash', 'cudnn'],
     make: (inputs) => attentionWork(inputs, { heads, width, dtype, ...attention }),
   };
 }

@@ -1,7 +1,7 @@
 /** Sinkhorn-Knopp with the clustering loss and its gradient, and the student's loss. */
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { bytesOf, dtypes, type OpCase } from './op_case.js';
+import { bytesOf, type OpCase } from './op_case.js';
 import type { Shapes } from './shapes.js';
 
 type Problem = Pick<Shapes, 'title' | 'images' | 'positions' | 'clusters'>;
@@ -9,7 +9,11 @@ type Problem = Pick<Shapes, 'title' | 'images' | 'positions' | 'clusters'>;
 /** The problem that the speed targets name. */
 export const referenceProblem: Problem = { title: '', images: 256, positions: 64, clusters: 4096 };
 
-export function clusteringCases(models: readonly Shapes[], problems: readonly Problem[]): OpCase[] {
+export function clusteringCases(
+  models: readonly Shapes[],
+  problems: readonly Problem[],
+  dtypes: readonly ComputeDtype[],
+): OpCase[] {
   return dtypes.flatMap((dtype) => [
     ...[...problems, ...models].map((size) => sinkhornCase(size, dtype)),
     ...models.map((size) => studentLossCase(size, dtype)),

@@ -2,7 +2,7 @@
 
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { bytesOf, dtypes, type OpCase } from './op_case.js';
+import { bytesOf, type OpCase } from './op_case.js';
 import type { Shapes } from './shapes.js';
 
 /** A linear layer on `rows` rows: x [rows, input] · weight [output, input]ᵀ. */
@@ -21,7 +21,7 @@ type Pass = 'forward' | 'dX' | 'dW';
 
 const all: readonly Pass[] = ['forward', 'dX', 'dW'];
 
-export function gemmCases(shapes: Shapes): OpCase[] {
+export function gemmCases(shapes: Shapes, dtypes: readonly ComputeDtype[]): OpCase[] {
   return dtypes.flatMap((dtype) =>
     layers(shapes).flatMap((layer) => layer.passes.map((pass) => gemmCase(shapes, layer, pass, dtype))),
   );

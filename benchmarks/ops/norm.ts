@@ -1,10 +1,10 @@
 /** Norms and the residual stream: bound by memory. */
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { bytesOf, dtypes, type OpCase } from './op_case.js';
+import { bytesOf, type OpCase } from './op_case.js';
 import type { Shapes } from './shapes.js';
 
-export function normCases(shapes: Shapes): OpCase[] {
+export function normCases(shapes: Shapes, dtypes: readonly ComputeDtype[]): OpCase[] {
   return dtypes.flatMap((dtype) => [
     rmsForward(shapes, dtype),
     rmsBackward(shapes, dtype),

@@ -1,4 +1,5 @@
 /** One op at one shape, for the harness in measure.ts. */
+import type { Backend } from '../../lib/native/addon.js';
 import type { ComputeDtype, Dtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
@@ -9,7 +10,7 @@ export interface OpCase {
   /** Where in the step, and the sizes. */
   readonly shape: string;
   readonly dtype: ComputeDtype;
-  /** Operations; 0 where memory is the limit, so that the share is one of the copy bandwidth. */
+  /** Operations, where there are enough to be the limit. */
   readonly flops: number;
   /** Bytes that must move, each input and output once. */
   readonly bytes: number;
@@ -17,6 +18,10 @@ export interface OpCase {
   readonly torch?: string;
   /** PyTorch has something to fuse: compare with torch.compile too. */
   readonly fusible?: boolean;
+  /** Kernels that PyTorch has for it on a GPU, each to be measured. */
+  readonly gpuForms?: readonly string[];
+  /** The CPU does it on every backend. */
+  readonly onHost?: boolean;
   /** Makes one set of inputs. */
   readonly make: (inputs: Inputs) => Work;
 }
@@ -30,8 +35,17 @@ export interface Work {
 
 /** Makes and owns the tensors of a case. Values are random: zeros would flatter. */
 export class Inputs implements Disposable {
+  readonly #backend: Backend;
   readonly #tensors: Tensor[] = [];
   #stream = 0;
+
+  constructor(backend: Backend) {
+    this.#backend = backend;
+  }
+
+  get bytes(): number {
+    return this.#tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  }
 
   random(shape: readonly number[], dtype: ComputeDtype, scale = 1): Tensor {
     const x = this.empty(shape, dtype);
@@ -41,11 +55,11 @@ export class Inputs implements Disposable {
 
   /** For outputs. */
   empty(shape: readonly number[], dtype: Dtype): Tensor {
-    return this.#own(Tensor.zeros(shape, dtype));
+    return this.#own(Tensor.zeros(shape, dtype, this.#backend));
   }
 
   values(values: ArrayLike<number>, shape: readonly number[], dtype: Dtype): Tensor {
-    return this.#own(Tensor.from(values, shape, dtype));
+    return this.#own(Tensor.from(values, shape, dtype, this.#backend));
   }
 
   [Symbol.dispose](): void {
@@ -59,5 +73,3 @@ export class Inputs implements Disposable {
 }
 
 export const bytesOf = (dtype: ComputeDtype): number => (dtype === 'f32' ? 4 : 2);
-
-export const dtypes = ['f32', 'bf16'] as const;

@@ -2,10 +2,10 @@
 import { randomFillSync } from 'node:crypto';
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
-import { bytesOf, dtypes, type Inputs, type OpCase } from './op_case.js';
+import { bytesOf, type Inputs, type OpCase } from './op_case.js';
 import type { Shapes } from './shapes.js';
 
-export function patchesCases(shapes: Shapes): OpCase[] {
+export function patchesCases(shapes: Shapes, dtypes: readonly ComputeDtype[]): OpCase[] {
   return [
     ...dtypes.flatMap((dtype) => [patchify(shapes, dtype), gather(shapes, dtype)]),
     masks(shapes),
@@ -98,6 +98,7 @@ function resizeCrop({ title, image: side }: Shapes): OpCase {
     dtype: 'f32',
     flops: 0,
     bytes: 3 * (boxHeight * boxWidth + side ** 2),
+    onHost: true,
     torch: `resize_crop:${boxHeight},${boxWidth},${side}`,
     make: () => {
       const image = randomFillSync(new Uint8Array(height * width * 3));

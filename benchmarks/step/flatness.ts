@@ -4,10 +4,10 @@ import { mebibytes } from '../harness/table.js';
 import { Implementation, type StepCase, warmUpSteps } from './implementations.js';
 
 export async function measureFlatness(session: Session): Promise<void> {
-  const { quick, threads } = session.settings;
+  const { quick, threads, backend } = session.settings;
   const [early, late] = quick ? [5, 20] : [20, 500];
-  const stepCase: StepCase = { size: quick ? 'trial' : 'tiny', dtype: 'f32', threads };
-  using ours = await Implementation.ours(stepCase);
+  const stepCase: StepCase = { size: quick ? 'trial' : 'tiny', dtype: 'f32', threads, backend };
+  using ours = await Implementation.ours(stepCase, 'graph');
   const resident = async (steps: number) => Number((await ours.child.ask(`run ${steps}`)).rss_bytes);
   const before = await resident(early - warmUpSteps);
   const after = await resident(late - early);

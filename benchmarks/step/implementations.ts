@@ -1,9 +1,10 @@
 /** The processes that make training steps: ours, and PyTorch's eager and compiled. */
-import { fileURLToPath } from 'node:url';
+
+import type { Backend } from '../../lib/native/addon.js';
 import { packageRoot } from '../../lib/native/package_root.js';
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import type { Plan } from '../../lib/train/plan.js';
-import { type Answer, Child, secondsOf } from '../harness/child.js';
+import { type Answer, Child, ownProgram, secondsOf } from '../harness/child.js';
 import type { Contestant } from '../harness/turns.js';
 import type { SizeName } from './sizes.js';
 
@@ -14,10 +15,16 @@ export interface StepCase {
   readonly size: SizeName;
   readonly dtype: ComputeDtype;
   readonly threads: number;
+  readonly backend: Backend;
 }
 
+/** `eager`: op by op. `graph`: as the trainer does it, on CUDA one graph a step. */
+export type OurMode = 'eager' | 'graph';
+
+export type TorchMode = 'eager' | 'compile' | 'reduce-overhead';
+
 export interface StepMemory {
-  /** Growth of the process from before the model was made to the peak of steps after the second. */
+  /** On a GPU bytes of tensors and scratch on the device, else growth of the process from before the model was made; the peak. */
   readonly peakBytes: number;
   /** Ours: what the plan said, what tensors and kernels' scratch take. */
   readonly plannedBytes?: number | undefined;
@@ -37,20 +44,19 @@ export class Implementation implements Contestant, Disposable {
     this.about = about;
   }
 
-  static async ours({ size, dtype, threads }: StepCase): Promise<Implementation> {
-    const worker = fileURLToPath(new URL('./worker.ts', import.meta.url));
-    const args = ['--import', 'tsx', worker, size, dtype, String(threads)];
-    return Implementation.#start('ours', process.execPath, args);
+  static async ours({ size, dtype, threads, backend }: StepCase, mode: OurMode): Promise<Implementation> {
+    const worker = ownProgram('step-worker', size, dtype, String(threads), backend, mode);
+    return Implementation.#start(oursName(backend, mode), worker.command, worker.args);
   }
 
   static async torch(
     python: string,
-    { size, dtype, threads }: StepCase,
-    { mode, allocator }: { readonly mode: 'eager' | 'compile'; readonly allocator: 'tuned' | 'default' },
+    { size, dtype, threads, backend: device }: StepCase,
+    { mode, allocator }: { readonly mode: TorchMode; readonly allocator: 'tuned' | 'default' },
   ): Promise<Implementation> {
     const type = { f32: 'float32', bf16: 'bfloat16' }[dtype];
     const script = `${packageRoot()}/benchmarks/baselines/step.py`;
-    const options = { size, dtype: type, mode, allocator, threads };
+    const options = { size, dtype: type, mode, allocator, threads, device };
     const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const note = allocator === 'default' ? ', default allocator' : '';
     return Implementation.#start(`PyTorch ${mode} ${dtype}${note}`, python, [script, '--serve', ...args]);
@@ -61,11 +67,12 @@ export class Implementation implements Contestant, Disposable {
     return new Implementation(name, child, about);
   }
 
-  /** Of ours: images a step, arithmetic of an image. */
+  /** A step. */
   get images(): number {
     return Number(this.about.images);
   }
 
+  /** Of ours: arithmetic of an image. */
   get flopsPerImage(): Plan['flopsPerImage'] {
     return this.about.flopsPerImage as Plan['flopsPerImage'];
   }
@@ -85,14 +92,24 @@ export class Implementation implements Contestant, Disposable {
     const last = this.#last;
     const bytes = (value: unknown) => (value === undefined ? undefined : Number(value));
     return {
-      peakBytes: Number(last.peak_rss_bytes) - Number(last.rss_before_model_bytes),
+      peakBytes:
+        bytes(last.device_peak_bytes) ?? Number(last.peak_rss_bytes) - Number(last.rss_before_model_bytes),
       plannedBytes: bytes(this.about.plannedBytes),
       tensorBytes: bytes(last.tensor_bytes),
       scratchBytes: bytes(last.scratch_bytes),
     };
   }
 
+  /** Resolves when the process is gone, and what it held of a GPU with it. */
+  close(): Promise<void> {
+    return this.child.close();
+  }
+
   [Symbol.dispose](): void {
     this.child[Symbol.dispose]();
   }
+}
+
+export function oursName(backend: Backend, mode: OurMode): string {
+  return backend === 'cpu' ? 'ours' : `ours, ${mode}`;
 }

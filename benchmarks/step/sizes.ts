@@ -1,4 +1,4 @@
-/** The two models that steps are measured at, and one to try the harness with. */
+/** The models that steps are measured at: two on a CPU, two on a GPU, and one to try the harness with. */
 import { resolveConfig } from '../../lib/config/load.js';
 import type { Config } from '../../lib/config/schema.js';
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
@@ -36,16 +36,38 @@ const sizes = {
     clusters: 4096,
     batch: 16,
   },
-  trial: { width: 32, depths: [2, 1], heads: 2, patch: 4, image: 32, registers: 4, clusters: 64, batch: 4 },
+  // As configs/vit_l14.yaml, and configs/vit_s14.yaml with few images, which leave a GPU waiting for launches.
+  vit_l: {
+    width: 1024,
+    depths: [24, 12],
+    heads: 16,
+    patch: 14,
+    image: 224,
+    registers: 16,
+    clusters: 16384,
+    batch: 512,
+  },
+  vit_s_64: {
+    width: 384,
+    depths: [12, 6],
+    heads: 6,
+    patch: 14,
+    image: 224,
+    registers: 16,
+    clusters: 16384,
+    batch: 64,
+  },
+  // One head of 64 channels, for the kernels that ViTs use.
+  trial: { width: 64, depths: [2, 1], heads: 1, patch: 4, image: 32, registers: 4, clusters: 64, batch: 4 },
 } as const satisfies Record<string, Size>;
 
 export type SizeName = keyof typeof sizes;
 
-export const sizeNames = Object.keys(sizes) as SizeName[];
-
 export const sizeTitles: Readonly<Record<SizeName, string>> = {
   tiny: 'tiny',
   vit_s: 'ViT-S/14',
+  vit_l: 'ViT-L/14',
+  vit_s_64: 'ViT-S/14 b64',
   trial: 'trial',
 };
 

@@ -3,17 +3,20 @@ import type { Session } from '../harness/session.js';
 import { spread } from '../harness/spread.js';
 import { percent, range } from '../harness/table.js';
 import type { Implementation, StepCase } from './implementations.js';
+import type { MeasuredStep } from './step_row.js';
 import type { StageName, StageTimes } from './worker.js';
 
-export async function reportStages(
+export async function askStages({ child }: Implementation, quick: boolean): Promise<readonly StageTimes[]> {
+  const answer = await child.ask(`stages ${quick ? 2 : 5}`);
+  return answer.stages as readonly StageTimes[];
+}
+
+export function reportStages(
   session: Session,
   { size, dtype }: StepCase,
-  ours: Implementation,
-): Promise<void> {
-  const steps = session.settings.quick ? 2 : 5;
-  const { stages } = (await ours.child.ask(`stages ${steps}`)) as unknown as {
-    stages: readonly StageTimes[];
-  };
+  ours: MeasuredStep['implementation'],
+  stages: readonly StageTimes[],
+): void {
   const whole = stages.reduce((sum, { seconds }) => sum + spread(seconds).median, 0);
   for (const { name, seconds } of stages) {
     const time = spread(seconds);

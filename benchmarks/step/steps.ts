@@ -1,45 +1,31 @@
 /**
- * Whole training steps, ours and PyTorch's in turn, each in a process of its own with the same number of threads: images a
- * second, share of the GEMM peak, memory.
+ * Whole training steps, ours and PyTorch's, each in a process of its own with the same number of threads: images a second, share
+ * of the GEMM peak, memory.
  */
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
-import type { Session } from '../harness/session.js';
-import { rates, ratio, type Spread } from '../harness/spread.js';
+import type { Session, Settings } from '../harness/session.js';
 import { mebibytes, percent, range, Table, times } from '../harness/table.js';
-import { takeTurns } from '../harness/turns.js';
-import { Implementation, type StepCase, type StepMemory } from './implementations.js';
+import { Implementation, oursName, type StepCase, type TorchMode } from './implementations.js';
+import { type Entry, measureAll, type Outcome } from './measure_steps.js';
 import { type SizeName, sizeTitles } from './sizes.js';
 import { reportStages } from './stages.js';
-
-/** A line of the table and of the result file. */
-interface StepRow {
-  readonly size: SizeName;
-  readonly dtype: ComputeDtype;
-  readonly implementation: string;
-  readonly imagesPerSecond: Spread;
-  readonly seconds: readonly number[];
-  /** Of ours: the model's arithmetic over what the GEMM peak makes in the same time. */
-  readonly shareOfGemmPeak?: number | undefined;
-  readonly memory: StepMemory;
-  /** Of all threads: what is left to compare on a busy machine. */
-  readonly processorSecondsPerStep: number;
-  /** Of PyTorch's: its time over ours. */
-  readonly speedUp?: Spread | undefined;
-  /** Of PyTorch's: our peak over its. */
-  readonly memoryRatio?: number | undefined;
-}
+import { type MeasuredStep, ourRow, type StepRow, torchRow } from './step_row.js';
 
 const title =
-  "\nTraining steps. `faster`: PyTorch's time over ours, round by round. `memory`: growth of the process; ours over PyTorch's.";
+  "\nTraining steps. `faster`: PyTorch's time over ours, round by round. `memory`: growth of the process, on a GPU the most that " +
+  "was allocated there; ours over PyTorch's.";
 
 export async function benchmarkSteps(session: Session): Promise<void> {
   session.print(title);
   const table = stepTable(session);
-  const sizes: readonly SizeName[] = session.settings.quick ? ['trial'] : ['tiny', 'vit_s'];
+  const { quick, threads, backend } = session.settings;
+  const full: readonly SizeName[] = backend === 'cpu' ? ['tiny', 'vit_s'] : ['vit_l', 'vit_s_64'];
+  const sizes: readonly SizeName[] = quick ? ['trial'] : full;
+  const dtypes: readonly ComputeDtype[] = backend === 'cpu' ? ['f32', 'bf16'] : ['bf16'];
   for (const size of sizes) {
-    for (const dtype of ['f32', 'bf16'] as const) {
+    for (const dtype of dtypes) {
       if (!session.wanted(`step ${size} ${sizeTitles[size]} ${dtype}`)) continue;
-      await benchmarkCase(session, table, { size, dtype, threads: session.settings.threads });
+      await benchmarkCase(session, table, { size, dtype, threads, backend });
     }
   }
 }
@@ -47,7 +33,7 @@ export async function benchmarkSteps(session: Session): Promise<void> {
 function stepTable(session: Session): Table {
   return new Table(
     [
-      { title: 'size', width: 8 },
+      { title: 'size', width: 12 },
       { title: 'dtype', width: 5 },
       { title: 'implementation', width: 38 },
       { title: 'images/s', width: 20, align: 'right' },
@@ -61,96 +47,67 @@ function stepTable(session: Session): Table {
 }
 
 async function benchmarkCase(session: Session, table: Table, stepCase: StepCase): Promise<void> {
-  const { torch, quick } = session.settings;
-  const ours = await Implementation.ours(stepCase);
-  const others: Implementation[] = [];
-  try {
-    if (torch !== undefined) others.push(...(await startBaselines(session, torch, stepCase)));
-    const pace = quick ? { rounds: 2, budgetSeconds: 10 } : { rounds: 12, budgetSeconds: 120 };
-    const [oursSeconds = [], ...otherSeconds] = await takeTurns([ours, ...others], pace);
-    report(session, table, ourRow(session, stepCase, ours, oursSeconds));
-    const rows = others.map((other, i) =>
-      torchRow(stepCase, ours, oursSeconds, other, otherSeconds[i] ?? []),
-    );
-    for (const row of rows) report(session, table, row);
-    if (rows.length > 0) summarize(session, stepCase, rows);
-    await reportStages(session, stepCase, ours);
-  } finally {
-    for (const implementation of [ours, ...others]) implementation[Symbol.dispose]();
+  const outcomes = await measureAll(entriesOf(session.settings, stepCase), session.settings);
+  const main = outcomes.find(({ name }) => name === oursName(stepCase.backend, 'graph'))?.measured;
+  const others: StepRow[] = [];
+  for (const outcome of outcomes) {
+    const row = rowOf(session, stepCase, outcome, main);
+    if (!row) continue;
+    report(session, table, row);
+    if (!outcome.isOurs) others.push(row);
   }
+  if (main && others.length > 0) summarize(session, stepCase, others);
+  for (const { stages, measured } of outcomes) {
+    if (stages && measured) reportStages(session, stepCase, measured.implementation, stages);
+  }
+}
+
+function rowOf(
+  session: Session,
+  stepCase: StepCase,
+  { name, isOurs, measured, failure }: Outcome,
+  main: MeasuredStep | undefined,
+): StepRow | undefined {
+  if (measured)
+    return isOurs ? ourRow(session.peaks, stepCase, measured) : torchRow(stepCase, measured, main);
+  const { size, dtype } = stepCase;
+  session.print(`${sizeTitles[size]} ${dtype}, ${name}: not measured: ${failure}`);
+  session.record('step', { size, dtype, implementation: name, failure });
+  if (isOurs) process.exitCode = 1;
+  return undefined;
+}
+
+/** Ours first: as the trainer runs it and, on a GPU, op by op, whose stages are then timed. */
+function entriesOf(settings: Settings, stepCase: StepCase): Entry[] {
+  const { backend } = stepCase;
+  const modes = backend === 'cpu' ? (['graph'] as const) : (['graph', 'eager'] as const);
+  const ours = modes.map((mode, i) => ({
+    name: oursName(backend, mode),
+    isOurs: true,
+    stages: i === modes.length - 1,
+    start: () => Implementation.ours(stepCase, mode),
+  }));
+  return [...ours, ...torchEntries(settings, stepCase)];
 }
 
 /**
- * Eager and compiled; with the system's allocator too, which is slower and whose memory is the fairer line; in bf16 also f32,
- * since without AVX-512 PyTorch's bf16 is the slower one. One that cannot start is left out and named.
+ * Eager and compiled. On a CPU with the system's allocator too, which is slower and whose memory is the fairer line, and in bf16
+ * also f32, since without AVX-512 PyTorch's bf16 is the slower one. On a GPU also compiled with CUDA graphs.
  */
-async function startBaselines(
-  session: Session,
-  python: string,
-  stepCase: StepCase,
-): Promise<Implementation[]> {
-  const eager = { mode: 'eager', allocator: 'tuned' } as const;
-  const compiled = { mode: 'compile', allocator: 'tuned' } as const;
-  const systemAllocator = { mode: 'eager', allocator: 'default' } as const;
-  const variants = session.settings.quick
-    ? [{ ...stepCase, ...eager }]
-    : [
-        { ...stepCase, ...eager },
-        { ...stepCase, ...compiled },
-        { ...stepCase, ...systemAllocator },
-        ...(stepCase.dtype === 'bf16' ? [{ ...stepCase, ...compiled, dtype: 'f32' as const }] : []),
-      ];
-  const started: Implementation[] = [];
-  for (const variant of variants) {
-    try {
-      started.push(await Implementation.torch(python, variant, variant));
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      session.print(`PyTorch ${variant.mode} ${variant.dtype} left out: ${reason}`);
-      session.record('step', { ...stepCase, implementation: `PyTorch ${variant.mode}`, failure: reason });
-    }
-  }
-  return started;
-}
-
-function ourRow(
-  session: Session,
-  { size, dtype }: StepCase,
-  ours: Implementation,
-  seconds: readonly number[],
-): StepRow {
-  const imagesPerSecond = rates(seconds, ours.images);
-  const flops = ours.flopsPerImage.total * imagesPerSecond.median;
-  return {
-    size,
-    dtype,
-    implementation: ours.name,
-    imagesPerSecond,
-    seconds,
-    shareOfGemmPeak: flops / session.peaks.gemm[dtype],
-    memory: ours.memory,
-    processorSecondsPerStep: ours.processorSeconds,
-  };
-}
-
-function torchRow(
-  { size, dtype }: StepCase,
-  ours: Implementation,
-  oursSeconds: readonly number[],
-  other: Implementation,
-  seconds: readonly number[],
-): StepRow {
-  return {
-    size,
-    dtype,
-    implementation: other.name,
-    imagesPerSecond: rates(seconds, ours.images),
-    seconds,
-    memory: other.memory,
-    processorSecondsPerStep: other.processorSeconds,
-    speedUp: ratio(seconds, oursSeconds),
-    memoryRatio: ours.memory.peakBytes / other.memory.peakBytes,
-  };
+function torchEntries({ torch, quick }: Settings, stepCase: StepCase): Entry[] {
+  if (torch === undefined) return [];
+  const { dtype, backend } = stepCase;
+  const variant = (mode: TorchMode, allocator: 'tuned' | 'default' = 'tuned', type = dtype): Entry => ({
+    name: `PyTorch ${mode} ${type}${allocator === 'default' ? ', default allocator' : ''}`,
+    isOurs: false,
+    stages: false,
+    start: () => Implementation.torch(torch, { ...stepCase, dtype: type }, { mode, allocator }),
+  });
+  if (quick) return [variant('eager')];
+  const both = [variant('eager'), variant('compile')];
+  if (backend === 'cuda') return [...both, variant('reduce-overhead')];
+  const f32 = dtype === 'bf16' ? [variant('compile', 'tuned', 'f32')] : [];
+  return [...both, variant('eager', 'default'), ...f32];
 }
 
 /** The two numbers that count: against the fastest of the others, and against the smallest. */
@@ -180,5 +137,6 @@ function report(session: Session, table: Table, row: StepRow): void {
     mebibytes(memory.peakBytes),
     memoryRatio === undefined ? '' : memoryRatio.toFixed(2),
   ]);
+  session.steps.push(row);
   session.record('step', row);
 }

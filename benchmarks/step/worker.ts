@@ -1,16 +1,17 @@
 /**
  * Our training step as a process of its own, answering as benchmarks/baselines/step.py does, so that both are measured the
- * same way: worker.ts <size> <f32|bf16> <threads>, then lines on stdin.
+ * same way: run.ts step-worker <size> <f32|bf16> <threads> <cpu|cuda> <eager|graph>, then lines on stdin.
  *
  *   run N      N steps: seconds of each, memory of the process
  *   stages N   N steps with a wait after every stage: seconds of each stage
  *   quit
  */
 import { createInterface } from 'node:readline';
-import { addon } from '../../lib/native/addon.js';
+import { addon, type Backend } from '../../lib/native/addon.js';
 import { planTraining } from '../../lib/train/plan.js';
 import {
   assignTargets,
+  computeGradients,
   studentBackward,
   studentForward,
   teacherForward,
@@ -19,7 +20,7 @@ import {
 } from '../../lib/train/step.js';
 import { TrainingRun } from '../../lib/train/training_run.js';
 import { processMemory, resetPeak } from '../harness/process_memory.js';
-import { warmUpSteps } from './implementations.js';
+import { type OurMode, warmUpSteps } from './implementations.js';
 import { RandomBatches } from './random_batches.js';
 import { type SizeName, sizeConfig } from './sizes.js';
 
@@ -39,17 +40,29 @@ export interface StageTimes {
   readonly seconds: number[];
 }
 
+/** What trainStep enqueues, never as a graph. */
+function stepByOps(run: TrainingRun, iteration: number): void {
+  run.setIteration(iteration);
+  run.batch.prepare();
+  run.drawDropPath();
+  computeGradients(run);
+  update(run);
+}
+
 class Stepper {
   readonly #run: TrainingRun;
   readonly #batches: RandomBatches;
+  readonly #enqueue: typeof trainStep;
   #iteration = 0;
 
-  constructor(run: TrainingRun) {
+  constructor(run: TrainingRun, mode: OurMode) {
     this.#run = run;
+    this.#enqueue = mode === 'graph' ? trainStep : stepByOps;
     this.#batches = new RandomBatches(run.network.images, run.config.data.images_size);
+    run.batch.upload(this.#batches.next());
   }
 
-  /** Seconds of each of `count` steps as the trainer makes them: upload, compute, read the losses. */
+  /** Seconds of each of `count` steps as the trainer makes them: compute, upload the next batch behind it, read the losses. */
   async run(count: number): Promise<number[]> {
     const seconds: number[] = [];
     for (let i = 0; i < count; i++) seconds.push(await this.#step());
@@ -60,7 +73,6 @@ class Stepper {
   async stages(count: number): Promise<StageTimes[]> {
     const times = stages.map(([name]): StageTimes => ({ name, seconds: [] }));
     for (let i = 0; i < count; i++) {
-      this.#run.batch.upload(this.#batches.next());
       this.#run.setIteration(this.#iteration);
       this.#run.drawDropPath();
       await addon.synchronize();
@@ -77,25 +89,25 @@ class Stepper {
 
   async #step(): Promise<number> {
     const batch = this.#batches.next();
-    const { capiLoss, clusteringLoss } = this.#run.results;
     const begin = performance.now();
+    this.#enqueue(this.#run, this.#iteration++);
     this.#run.batch.upload(batch);
-    trainStep(this.#run, this.#iteration++);
-    await clusteringLoss.read();
-    await capiLoss.read();
+    await this.#run.results.clusteringLoss.read();
+    await this.#run.results.capiLoss.read();
     await addon.synchronize();
     return (performance.now() - begin) / 1e3;
   }
 }
 
-async function main([size, dtype, threads]: readonly string[]): Promise<void> {
+export async function serveSteps([size, dtype, threads, place, mode]: readonly string[]): Promise<void> {
+  const backend: Backend = place === 'cuda' ? 'cuda' : 'cpu';
   addon.setThreads(Number(threads));
   const rssBefore = processMemory('VmRSS');
   const config = sizeConfig(size as SizeName, dtype === 'bf16' ? 'bf16' : 'f32');
   const { images, flopsPerImage, memory } = planTraining(config);
-  using run = new TrainingRun(config);
+  using run = new TrainingRun(config, { backend });
   run.start();
-  const stepper = new Stepper(run);
+  const stepper = new Stepper(run, mode === 'eager' ? 'eager' : 'graph');
   await stepper.run(warmUpSteps);
   resetPeak();
   answer({ ready: true, images, flopsPerImage, plannedBytes: memory.peak });
@@ -103,7 +115,7 @@ async function main([size, dtype, threads]: readonly string[]): Promise<void> {
     const [command, count] = line.split(' ');
     if (command === 'quit') return;
     if (command === 'stages') answer({ stages: await stepper.stages(Number(count)) });
-    else answer({ ...(await timedSteps(stepper, Number(count))), ...memoryNow(rssBefore) });
+    else answer({ ...(await timedSteps(stepper, Number(count))), ...memoryNow(rssBefore, backend) });
   }
 }
 
@@ -114,20 +126,19 @@ async function timedSteps(stepper: Stepper, count: number): Promise<object> {
   return { seconds, cpu_seconds_a_step: (user + system) / 1e6 / count };
 }
 
-/** Resident memory as step.py reports it, and our own account of it. */
-function memoryNow(rssBefore: number): object {
-  const { liveBytes, scratchBytes } = addon.stats();
+/** Memory as step.py reports it, and our own account of it. */
+function memoryNow(rssBefore: number, backend: Backend): object {
+  const { liveBytes, scratchBytes, deviceLiveBytes, devicePeakBytes } = addon.stats();
   return {
     peak_rss_bytes: processMemory('VmHWM'),
     rss_bytes: processMemory('VmRSS'),
     rss_before_model_bytes: rssBefore,
-    tensor_bytes: liveBytes,
-    scratch_bytes: scratchBytes,
+    ...(backend === 'cuda'
+      ? { tensor_bytes: deviceLiveBytes, device_peak_bytes: devicePeakBytes }
+      : { tensor_bytes: liveBytes, scratch_bytes: scratchBytes }),
   };
 }
 
 function answer(data: object): void {
   console.log(JSON.stringify(data));
 }
-
-await main(process.argv.slice(2));

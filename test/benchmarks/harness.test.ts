@@ -13,6 +13,7 @@ function bench(...args: string[]): Record<string, unknown>[] {
   const program = join(packageRoot(), 'benchmarks/run.ts');
   execFileSync(process.execPath, ['--import', 'tsx', program, ...args, '--quick', '--json', json], {
     cwd: packageRoot(),
+    env: process.env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const lines = readFileSync(json, 'utf8').trimEnd().split('\n');
@@ -61,6 +62,23 @@ describe('benchmarks', () => {
       'student backward',
       'update',
     ]);
+  });
+
+  test('where there is no git, CAPI_COMMIT says what was measured', () => {
+    process.env.CAPI_COMMIT = '0123abc and changes';
+    try {
+      const [machine] = bench('ops', '--only', 'cast tiny');
+      expect(machine).toMatchObject({ commit: '0123abc', dirty: true });
+    } finally {
+      delete process.env.CAPI_COMMIT;
+    }
+  });
+
+  test('another backend than cpu and cuda is refused', () => {
+    expect(() => bench('ops', '--backend', 'gpu')).toThrow(
+      /Expected cpu or cuda for --backend but received "gpu"/,
+    );
+    expect(() => bench('data', '--backend', 'cuda')).toThrow(/Expected cpu for data/);
   });
 
   test('an unknown suite is an error that names the known ones', () => {
