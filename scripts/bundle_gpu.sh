@@ -41,13 +41,14 @@ CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} npm run --sil
 pack_node
 
 rm -rf $bundle
-mkdir -p $bundle/addon $bundle/interpreter $bundle/configs
-cp scripts/bundle_gpu/{launch.sh,gpu-check} $bundle
+mkdir -p $bundle/addon $bundle/interpreter $bundle/configs $bundle/benchmarks/baselines
+cp scripts/bundle_gpu/{launch.sh,gpu-check,gpu-bench} $bundle
 cp docs/gpu.md $bundle/README.md
 cp LICENSE $bundle
 cp build/node/$node_version/node.xz $bundle
 cp build/node/$node_version/LICENSE $bundle/LICENSE.node
 cp configs/demo.yaml $bundle/configs
+cp benchmarks/baselines/*.py $bundle/benchmarks/baselines
 strip -o $bundle/addon/capi.node build-cuda/Release/capi.node
 for file in capi.node libcublaslt_stand_in.so; do
   strip -o $bundle/interpreter/$file build-interpreter/Release/$file

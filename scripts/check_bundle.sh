@@ -24,8 +24,10 @@ tar --extract --file build/capi-gpu.tar --directory "$work"
 mkdir "$work/bin"
 for tool in bash chmod dirname mktemp mv readlink rm uname xz; do ln -s "$(command -v $tool)" "$work/bin/$tool"; done
 cd "$work"
-# <arguments>: gpu-check with nothing but these tools, and no GPU where there is one.
-gpu_check() { env -i PATH="$work/bin" HOME="$work" CUDA_VISIBLE_DEVICES= capi-gpu/gpu-check "$@"; }
+# <command and arguments>: with nothing but these tools, and no GPU where there is one.
+bare() { env -i PATH="$work/bin" HOME="$work" CUDA_VISIBLE_DEVICES= "$@"; }
+gpu_check() { bare capi-gpu/gpu-check "$@"; }
+gpu_bench() { bare capi-gpu/gpu-bench "$@"; }
 
 # <file> <expression of `result`>: what a JSON file must say.
 expect() {
@@ -41,11 +43,22 @@ step "without a GPU it says what is missing, and ends"
 gpu_check --json no_gpu.json >no_gpu.log && fail "a check without a GPU passed"
 grep '^to fix ' no_gpu.log || fail "nothing is said to be fixed"
 expect no_gpu.json 'result.device === "no GPU" && !result.passed && result.stages.length === 1'
+gpu_bench >no_gpu_bench.log 2>&1 && fail "a benchmark without a GPU passed"
+grep -q '^Expected a CUDA device' no_gpu_bench.log || fail "gpu-bench does not say what is missing"
 
 step "on the interpreter everything passes"
 gpu_check --interpreter --json interpreter.json || fail "not everything passed"
 expect interpreter.json 'result.device === "interpreter (no GPU)" && result.passed'
 for stage in ops graph trajectory demo; do expect interpreter.json "stage('$stage').state === 'passed'"; done
+
+step "gpu-bench runs on the interpreter"
+gpu_bench --interpreter --quick --only 'trial bf16' --json bench.jsonl >bench.log || {
+  cat bench.log
+  fail "the benchmark failed"
+}
+head -n 1 bench.jsonl >bench.json
+expect bench.json 'result.device.gpu.name === "interpreter" && result.commit.length === 40'
+grep -q '"suite":"step"' bench.jsonl || fail "no training step was timed"
 
 step "failures and crashes are named, what comes after them is run, and python3 unpacks too"
 rm capi-gpu/node bin/xz

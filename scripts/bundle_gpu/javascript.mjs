@@ -12,6 +12,7 @@ const adapter = join(repository, 'test/gpu/jest_on_node.ts');
 const commands = {
   capi: 'lib/cli/main.ts',
   check: 'test/gpu/check.ts',
+  bench: 'benchmarks/run.ts',
   jest_on_node: 'test/gpu/jest_on_node.ts', // by itself too, for a test file that is added by hand
 };
 const ops = readdirSync(join(repository, 'test/ops')).map((file) => `test/ops/${file}`);
