@@ -43,9 +43,9 @@ const mutations: readonly Mutation[] = [
   },
   {
     mistake: 'swapped fragments',
-    kernel: 'native/ops/attention/attention_mma_cuda.cu',
-    right: 'low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};',
-    wrong: 'low[2] = {b[2], b[3]}, high[2] = {b[0], b[1]};',
+    kernel: 'native/ops/attention/attention_mma_backward_cuda.cu',
+    right: 'pack_bf16(sums.values[c][2 * half], sums.values[c][2 * half + 1]);',
+    wrong: 'pack_bf16(sums.values[c][2 * half + 1], sums.values[c][2 * half]);',
     tests: 'test/ops/attention.test.ts',
     found: /●.* bf16/,
   },
