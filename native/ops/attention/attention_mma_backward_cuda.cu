@@ -11,7 +11,6 @@ namespace capi {
 namespace {
 
 constexpr int kMostWarps = 8;  // each owns 16 keys of a group
-constexpr int kMostGroupKeys = kMostWarps * kFragment;
 
 struct Gradients {
   const bf16* out;       // (images * n_q, heads * kD)
