@@ -10,8 +10,6 @@ namespace capi {
 
 namespace {
 
-constexpr int kMostWarps = 8;  // each owns 16 keys of a group
-
 struct Gradients {
   const bf16* out;       // (images * n_q, heads * kD)
   const bf16* grad_out;  // (images * n_q, heads * kD)
@@ -47,36 +45,60 @@ __device__ void fill_invalid(const MmaOperands& p, const Gradients& g, int image
   }
 }
 
-// The gradient of the output, and out . grad_out, of `count` queries from row `row` on. A row's
-// pieces lie in neighbouring lanes, which add up their products.
+// Starts copying `count` keys and values from row `row` on: one copy of the loop for both, since
+// the compiler already holds the sums' zeros and has no register for a second.
 template <int kD>
-__device__ __forceinline__ void stage_gradients(const BackwardTiles<kD>& tiles, const Gradients& g,
-                                                int64_t row, int column, const float* lse,
-                                                int count) {
-  constexpr int kPieces = kD / kPiece;
+__device__ __forceinline__ void copy_keys(BackwardTiles<kD>& tiles, const MmaOperands& p, int row,
+                                          int column, int count) {
+  const bf16* const k = p.k + row * p.k_stride + column;
+  const bf16* const v = p.v + row * p.v_stride + column;
 #pragma unroll 1
-  for (int item = threadIdx.x; item < padded(count) * kPieces; item += blockDim.x) {
-    const int local = item / kPieces, piece = item % kPieces;
-    uint4 gradient = make_uint4(0, 0, 0, 0);
+  for (int side = 0; side < 2; ++side) {
+    copy_rows<kD>(block_team(), side == 0 ? tiles.keys : tiles.values, side == 0 ? k : v,
+                  side == 0 ? p.k_stride : p.v_stride, p.distance, count);
+  }
+}
+
+// Starts copying `count` queries from row `row` on, with their output and its gradient.
+template <int kD>
+__device__ __forceinline__ void copy_queries(BackwardTiles<kD>& tiles, const MmaOperands& p,
+                                             const Gradients& g, int64_t row, int column,
+                                             int count) {
+  copy_rows<kD>(block_team(), tiles.queries, p.q + row * p.q_stride + column, p.q_stride,
+                p.distance, count);
+  copy_rows<kD>(block_team(), tiles.grads, g.grad_out + row * g.grad_out_stride + column,
+                g.grad_out_stride, p.distance, count);
+  copy_rows<kD>(block_team(), tiles.out, g.out + row * g.out_stride + column, g.out_stride,
+                p.distance, count);
+}
+
+// What the softmax needs of each query: its log-sum-exp, and out . grad_out, of which neighbouring
+// lanes have a pair of pieces each.
+template <int kD>
+__device__ __forceinline__ void project(BackwardTiles<kD>& tiles, const float* lse, int distance,
+                                        int count) {
+  constexpr int kPieces = kD / kPiece, kPairs = kPieces / 2;
+#pragma unroll 1
+  for (int item = threadIdx.x; item < padded(count) * kPairs; item += blockDim.x) {
+    const int row = item / kPairs, i = first_piece(item % kPairs, distance);
     float projection = 0.0f;
-    if (local < count) {
-      const bf16* const from = g.grad_out + (row + local) * g.grad_out_stride + column;
+#pragma unroll
+    for (int side = 0; side < 2; ++side) {
+      const int at = swizzled<kPieces>(row, i + side * distance);
       float a[kPiece], b[kPiece];
-      gradient = load_16<uint4>(from + piece * kPiece);
-      load_floats(a, from + piece * kPiece);
-      load_floats(b, g.out + (row + local) * g.out_stride + column + piece * kPiece);
+      load_floats(a, tiles.out + at);
+      load_floats(b, tiles.grads + at);
 #pragma unroll
       for (int c = 0; c < kPiece; ++c) projection += a[c] * b[c];
     }
-    store_16(tiles.grads + swizzled<kPieces>(local, piece), gradient);
 #pragma unroll
-    for (int offset = kPieces / 2; offset > 0; offset /= 2) {
+    for (int offset = kPairs / 2; offset > 0; offset /= 2) {
       projection += __shfl_xor_sync(kAllLanes, projection, offset);
     }
-    if (piece == 0) {
+    if (item % kPairs == 0) {
       // Infinite: the weights of queries beyond the last are zero.
-      tiles.log_sums[local] = local < count ? lse[local] * kLog2E : __int_as_float(0x7f800000);
-      tiles.projections[local] = projection;
+      tiles.log_sums[row] = row < count ? lse[row] * kLog2E : __int_as_float(0x7f800000);
+      tiles.projections[row] = projection;
     }
   }
 }
@@ -110,10 +132,10 @@ __device__ __forceinline__ void finish_queries(QueryGradients<kD>& sums, const M
           continue;
         }
       }
-      store_rotated_back<kD>(
-          g.grad_q + (row + local) * g.grad_q_stride + column + channel,
-          p.q_table != nullptr ? p.q_table + (row + local) * 2 * kD + channel : nullptr, partner,
-          p.scale * kLn2, here[0], here[1], there[0], there[1]);
+      store_rotated_back(g.grad_q + (row + local) * g.grad_q_stride + column + channel,
+                         p.q_table != nullptr ? p.q_table + (row + local) * kD + channel : nullptr,
+                         partner, p.scale * kLn2, make_float2(here[0], here[1]),
+                         make_float2(there[0], there[1]));
     }
   }
 }
@@ -145,7 +167,7 @@ __device__ __forceinline__ void finish_keys(const KeyGradients<kD>& sums, const 
   }
   if (g.key_sums != nullptr) return;
   bf16* const grad_k = g.grad_k + key_row * g.grad_k_stride + column;
-  const float* const table = table_row<kD>(p.k_table, image_row);
+  const uint32_t* const table = table_row<kD>(p.k_table, image_row);
   p.distance == kPieces / 2 ? store_grad_keys<kD, kPieces / 2>(sums.keys, grad_k, g.grad_k_stride,
                                                                table, p.scale * kLn2, count)
                             : store_grad_keys<kD, kPieces / 4>(sums.keys, grad_k, g.grad_k_stride,
@@ -154,15 +176,16 @@ __device__ __forceinline__ void finish_keys(const KeyGradients<kD>& sums, const 
 
 // One block an image and head: 5 products for each pair of a query and a key, P recomputed from the
 // log-sum-exp. Keys in groups of at most 128, of which each warp owns 16 with their dK and dV in
-// registers; queries pass by in tiles of 64. First the warps take all queries for their own keys
-// and leave dS in shared memory; then each takes 16 queries and half of the channels for the
-// group's keys, in their order, and adds dQ: no sum depends on timing. More than one group adds up
-// in scratch. Rows of q, k and v are read before this block writes their gradients, which may
-// overwrite them.
+// registers; queries pass by in tiles of 64, the next copied while dQ is computed. First the warps
+// take all queries for their own keys and leave dS in shared memory; then each takes 16 queries and
+// half of the channels for the group's keys, in their order, and adds dQ: no sum depends on timing.
+// More than one group adds up in scratch. 128 registers: two blocks a multiprocessor, so that one
+// computes while the other loads; rows are 32 bits for that. Rows of q, k and v are read before
+// this block writes their gradients, which may overwrite them.
 template <int kD>
-__global__ void __launch_bounds__(kMostWarps* kWarpSize, kD == 64 ? 1 : 2)
+__global__ void __launch_bounds__(kMostGroupWarps* kWarpSize, 2)
     backward_kernel(MmaOperands p, Gradients g, int group_rows) {
-  const BackwardTiles<kD> tiles(group_rows);
+  BackwardTiles<kD>& tiles = *shared_memory<BackwardTiles<kD>>();
   const int warp = threadIdx.x / kWarpSize, warps = blockDim.x / kWarpSize;
   const int pair = blockIdx.x, image = pair / p.heads, column = pair % p.heads * kD;
   const Place place = p.places.at(image);
@@ -170,31 +193,36 @@ __global__ void __launch_bounds__(kMostWarps* kWarpSize, kD == 64 ? 1 : 2)
 
   for (int first_key = 0; first_key < p.n_k; first_key += group_rows) {
     const int key_count = min(group_rows, p.n_k - first_key);
-    const int64_t key_row = place.context * p.n_k + first_key;
-    const int64_t image_row = int64_t{image} * p.n_k + first_key;
-    __syncthreads();  // until the last group's keys and dS have been used
-    copy_rows<kD>(block_team(), tiles.values, p.v + key_row * p.v_stride + column, p.v_stride,
-                  key_count);
-    cp_async_commit();
-    stage_rotated<kD>(block_team(), tiles.keys, p.k + key_row * p.k_stride + column, p.k_stride,
-                      table_row<kD>(p.k_table, image_row), p.distance, key_count);
-    cp_async_wait<0>();                // the first tile's barrier shows the keys and values to all
+    const int key_row = static_cast<int>(place.context) * p.n_k + first_key;
+    const int image_row = image * p.n_k + first_key;
     const int own = warp * kFragment;  // this warp's first key
     const bool owner = own < key_count;
-    KeyGradients<kD> sums;
+    __syncthreads();  // until the last group's keys and dS have been used
+    copy_keys<kD>(tiles, p, key_row, column, key_count);
+    copy_queries<kD>(tiles, p, g, image * p.n_q, column, min(kTileQueries, p.n_q));
+    cp_async_commit();
 
+    KeyGradients<kD> sums;
     for (int first = 0; first < p.n_q; first += kTileQueries) {
-      const int count = min(kTileQueries, p.n_q - first);
-      const int64_t row = int64_t{image} * p.n_q + first;
-      stage_rotated<kD>(block_team(), tiles.queries, p.q + row * p.q_stride + column, p.q_stride,
-                        table_row<kD>(p.q_table, row), p.distance, count);
-      stage_gradients<kD>(tiles, g, row, column, g.lse + int64_t{pair} * p.n_q + first, count);
-      __syncthreads();
+      const int count = min(kTileQueries, p.n_q - first), left = p.n_q - first - count;
+      const int row = image * p.n_q + first;
+      cp_async_wait<0>();
+      if (first == 0) {
+        turn_rows<kD>(block_team(), tiles.keys, table_row<kD>(p.k_table, image_row), p.distance,
+                      key_count);
+      }
+      turn_rows<kD>(block_team(), tiles.queries, table_row<kD>(p.q_table, row), p.distance, count);
+      project<kD>(tiles, g.lse + int64_t{pair} * p.n_q + first, p.distance, count);
+      __syncthreads();  // shows the queries, and the group's keys and values, to all
 #pragma unroll 1
       for (int tile = 0; owner && tile < count; tile += kFragment) {
         take_queries<kD>(sums, tiles, own, tile, key_count, p.scale);
       }
-      __syncthreads();
+      __syncthreads();  // shows dS to all; the queries have been used
+      if (left > 0) {   // the next come during the products below
+        copy_queries<kD>(tiles, p, g, row + count, column, min(kTileQueries, left));
+        cp_async_commit();
+      }
 #pragma unroll 1
       for (int unit = warp; unit * kFragment < 2 * padded(count); unit += warps) {
         const int tile = unit / 2 * kFragment, half = unit % 2;
@@ -215,7 +243,7 @@ void backward(const AttentionBackward& op, DeviceQueue& queue) {
   const int64_t images = op.q.rows / op.n_q;
   const bool rotated = op.grad_frequencies && op.rope != Rope::kNone;
   // Groups of keys of one size, a multiple of 16: at 272 keys 3 groups of 96, not 128, 128 and 16.
-  const int64_t tiles = divide_up(op.n_k, kFragment), groups = divide_up(tiles, kMostWarps);
+  const int64_t tiles = divide_up(op.n_k, kFragment), groups = divide_up(tiles, kMostGroupWarps);
   const int64_t warps = divide_up(tiles, groups), group_rows = warps * kFragment;
   struct Scratch {
     AngleTables tables;
@@ -230,7 +258,7 @@ void backward(const AttentionBackward& op, DeviceQueue& queue) {
   fill_tables(op, scratch.tables, queue);
   launch(backward_kernel<kD>, images * op.heads,
          kWarpSize * static_cast<unsigned>(std::max<int64_t>(warps, kFewestWarps)),
-         BackwardTiles<kD>::bytes(group_rows), queue.handle(), operands_of(op, scratch.tables),
+         sizeof(BackwardTiles<kD>), queue.handle(), operands_of(op, scratch.tables),
          Gradients{op.out.as<bf16>(), op.grad_out.as<bf16>(), op.lse.as<float>(),
                    op.grad_q.as<bf16>(), op.grad_k.as<bf16>(), op.grad_v.as<bf16>(),
                    scratch.sums.queries, scratch.sums.keys, op.out.stride, op.grad_out.stride,

@@ -60,16 +60,11 @@ __global__ void __launch_bounds__(kMostWarps* kWarpSize, 2)
 
   const int64_t key_row = (p.rotated_keys ? image : place.context) * p.n_k;
   const int64_t value_row = place.context * p.n_k;
-  if (p.k_table != nullptr) {  // then all keys are one tile
-    stage_rotated<kD>(block_team(), all_keys, p.k + key_row * p.k_stride + column, p.k_stride,
-                      table_row<kD>(p.k_table, int64_t{image} * p.n_k), p.distance, p.n_k);
-  } else {
-    copy_rows<kD>(block_team(), all_keys, p.k + key_row * p.k_stride + column, p.k_stride,
-                  min(shape.tile_keys, p.n_k));
-  }
+  const int tile_rows = min(shape.tile_keys, p.n_k);
+  copy_rows<kD>(block_team(), all_keys, p.k + key_row * p.k_stride + column, p.k_stride, p.distance,
+                tile_rows);
   copy_rows<kD>(block_team(), all_values, p.v + value_row * p.v_stride + column, p.v_stride,
-                min(shape.tile_keys, p.n_k));
-  cp_async_commit();
+                p.distance, tile_rows);
 
   for (int round = 0; round < shape.rounds; ++round) {
     const int first = (first_tile + round * shape.warps + warp) * kFragment;
@@ -77,8 +72,17 @@ __global__ void __launch_bounds__(kMostWarps* kWarpSize, 2)
     const int64_t row = int64_t{image} * p.n_q + first;
     const int count = min(kFragment, p.n_q - first);
     if (active) {
-      stage_rotated<kD>(warp_team(), mine, p.q + row * p.q_stride + column, p.q_stride,
-                        table_row<kD>(p.q_table, row), p.distance, count);
+      copy_rows<kD>(warp_team(), mine, p.q + row * p.q_stride + column, p.q_stride, p.distance,
+                    count);
+    }
+    cp_async_commit();
+    cp_async_wait<0>();
+    if (round == 0) {  // with a table all keys are one tile
+      turn_rows<kD>(block_team(), all_keys, table_row<kD>(p.k_table, int64_t{image} * p.n_k),
+                    p.distance, p.n_k);
+    }
+    if (active) {
+      turn_rows<kD>(warp_team(), mine, table_row<kD>(p.q_table, row), p.distance, count);
       __syncwarp();
     }
     RunningSoftmax<kD> rows;
@@ -90,9 +94,9 @@ __global__ void __launch_bounds__(kMostWarps* kWarpSize, 2)
         const int64_t next = tile + shape.tile_keys;
         const int next_keys = min(shape.tile_keys, left), to = (buffer ^ 1) * tile_size;
         copy_rows<kD>(block_team(), all_keys + to, p.k + (key_row + next) * p.k_stride + column,
-                      p.k_stride, next_keys);
+                      p.k_stride, p.distance, next_keys);
         copy_rows<kD>(block_team(), all_values + to, p.v + (value_row + next) * p.v_stride + column,
-                      p.v_stride, next_keys);
+                      p.v_stride, p.distance, next_keys);
         cp_async_commit();
         cp_async_wait<1>();  // for this tile, not the next
       } else {

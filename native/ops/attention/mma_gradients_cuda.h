@@ -7,34 +7,23 @@
 
 namespace capi {
 
+constexpr int kMostGroupWarps = 8;  // each owns 16 keys
+constexpr int kMostGroupKeys = kMostGroupWarps * kFragment;
 constexpr int kTileQueries = 64;  // their columns in dS fill the banks once
 constexpr int kQueryPieces = kTileQueries / kPiece;
 
-// A block's shared memory.
+// A block's shared memory: 72.5 KB at 64 channels. Of one size, so that every place in it is a
+// constant from its beginning and takes no register.
 template <int kD>
-struct BackwardTiles {
-  bf16* keys;          // (group_rows, kD), rotated
-  bf16* values;        // (group_rows, kD)
-  bf16* slopes;        // dS: (group_rows, kTileQueries)
-  bf16* queries;       // (kTileQueries, kD), rotated
-  bf16* grads;         // of the output: (kTileQueries, kD)
-  float* log_sums;     // of the queries' weights, times log2(e)
-  float* projections;  // of the queries: out . grad_out
-
-  __device__ __forceinline__ explicit BackwardTiles(int group_rows)
-      : keys(shared_memory<bf16>()),
-        values(keys + group_rows * kD),
-        slopes(values + group_rows * kD),
-        queries(slopes + group_rows * kTileQueries),
-        grads(queries + kTileQueries * kD),
-        log_sums(reinterpret_cast<float*>(grads + kTileQueries * kD)),
-        projections(log_sums + kTileQueries) {}
-
-  static size_t bytes(int64_t group_rows) {
-    return sizeof(bf16) *
-               static_cast<size_t>(group_rows * (2 * kD + kTileQueries) + 2 * kTileQueries * kD) +
-           sizeof(float) * 2 * kTileQueries;
-  }
+struct alignas(16) BackwardTiles {
+  bf16 keys[kMostGroupKeys * kD];              // rotated
+  bf16 values[kMostGroupKeys * kD];            //
+  bf16 slopes[kMostGroupKeys * kTileQueries];  // dS
+  bf16 queries[kTileQueries * kD];             // rotated
+  bf16 grads[kTileQueries * kD];               // of the output
+  bf16 out[kTileQueries * kD];
+  float log_sums[kTileQueries];     // of the queries' weights, times log2(e)
+  float projections[kTileQueries];  // of the queries: out . grad_out
 };
 
 // What a warp sums for the 16 keys that it owns.
@@ -47,7 +36,7 @@ struct KeyGradients {
 // The gradients of the keys own .. own + 15 from the 16 queries at `tile`; leaves their dS. A key
 // from key_count on has no weight: its score of zero may lie far above the rest.
 template <int kD>
-__device__ __forceinline__ void take_queries(KeyGradients<kD>& sums, const BackwardTiles<kD>& tiles,
+__device__ __forceinline__ void take_queries(KeyGradients<kD>& sums, BackwardTiles<kD>& tiles,
                                              int own, int tile, int key_count, float scale) {
   constexpr int kPieces = kD / kPiece;
   const int lane = threadIdx.x % kWarpSize, group_row = lane / 4, pair_column = lane % 4 * 2;
@@ -73,7 +62,7 @@ __device__ __forceinline__ void take_queries(KeyGradients<kD>& sums, const Backw
       const float mean = e % 2 == 0 ? projection.x : projection.y;
       const bool valid = own + group_row + e / 2 * 8 < key_count;
       weights[side][e] = valid ? exp2_approx(weights[side][e] * scale - shift) : 0.0f;
-      grad_weights[side][e] = valid ? weights[side][e] * (grad_weights[side][e] - mean) : 0.0f;
+      grad_weights[side][e] = weights[side][e] * (grad_weights[side][e] - mean);
     }
   }
   uint32_t a[4];
@@ -110,7 +99,7 @@ struct QueryGradients {
 // The gradients of the 16 queries at `tile` from the group's keys, in their order; `half` of the
 // channels.
 template <int kD>
-__device__ __forceinline__ void take_keys(QueryGradients<kD>& sums, const BackwardTiles<kD>& tiles,
+__device__ __forceinline__ void take_keys(QueryGradients<kD>& sums, BackwardTiles<kD>& tiles,
                                           int tile, int half, int key_count, int distance) {
   constexpr int kPieces = kD / kPiece, kPairs = QueryGradients<kD>::kPairs;
   const int lane = threadIdx.x % kWarpSize;

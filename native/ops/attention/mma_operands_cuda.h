@@ -13,11 +13,11 @@ constexpr int kFewestWarps = 4;
 
 // Rows of the tables are in the order of the images of q.
 struct MmaOperands {
-  const bf16* q;         // (images * n_q, heads * kD)
-  const bf16* k;         // (contexts * n_k, heads * kD)
-  const bf16* v;         // (contexts * n_k, heads * kD)
-  const float* q_table;  // (images * n_q, 2, kD): cosines, sines; null without rope
-  const float* k_table;  // (images * n_k, 2, kD)
+  const bf16* q;            // (images * n_q, heads * kD)
+  const bf16* k;            // (contexts * n_k, heads * kD)
+  const bf16* v;            // (contexts * n_k, heads * kD)
+  const uint32_t* q_table;  // (images * n_q, kD) angles; null without rope
+  const uint32_t* k_table;  // (images * n_k, kD)
   int64_t q_stride, k_stride, v_stride;
   int heads, n_q, n_k;  // 32 bits: every register counts
   Places places;
@@ -27,22 +27,22 @@ struct MmaOperands {
 };
 
 template <int kD>
-__device__ __forceinline__ const float* table_row(const float* table, int64_t row) {
-  return table != nullptr ? table + row * 2 * kD : nullptr;
+__device__ __forceinline__ const uint32_t* table_row(const uint32_t* table, int64_t row) {
+  return table != nullptr ? table + row * kD : nullptr;
 }
 
 // The tables of angles, one for both sides where they have the same coordinates.
 struct AngleTables {
-  float* q = nullptr;
-  float* k = nullptr;
+  uint32_t* q = nullptr;
+  uint32_t* k = nullptr;
 };
 template <typename Op>
 AngleTables carve_tables(const Op& op, Carver& carver) {
   if (op.rope == Rope::kNone) return {};
-  const int64_t images = op.q.rows / op.n_q, floats = 2 * (op.q.cols / op.heads);
-  float* const q = carver.take<float>(images * op.n_q * floats);
+  const int64_t images = op.q.rows / op.n_q, d = op.q.cols / op.heads;
+  uint32_t* const q = carver.take<uint32_t>(images * op.n_q * d);
   const bool shared = op.q_coordinates.data == op.k_coordinates.data && op.n_q == op.n_k;
-  return {q, shared ? q : carver.take<float>(images * op.n_k * floats)};
+  return {q, shared ? q : carver.take<uint32_t>(images * op.n_k * d)};
 }
 template <typename Op>
 void fill_tables(const Op& op, const AngleTables& tables, DeviceQueue& queue) {

@@ -2,36 +2,28 @@
 // device memory: the transpose of rope.
 #pragma once
 
+#include "ops/attention/angle_table_cuda.h"
 #include "ops/attention/mma_tile_cuda.h"
 
 namespace capi {
 
 // Writes the gradients of two neighbouring channels and of their partners from those of the rotated
-// row: the transpose of rope. cosine: the row's table at the first of the four channels, or null.
-template <int kD>
-__device__ __forceinline__ void store_rotated_back(bf16* to, const float* cosine, int partner,
-                                                   float scale, float first0, float first1,
-                                                   float second0, float second1) {
-  first0 *= scale, first1 *= scale, second0 *= scale, second1 *= scale;
-  if (cosine != nullptr) {
-    const float2 cos_i = *reinterpret_cast<const float2*>(cosine);
-    const float2 cos_j = *reinterpret_cast<const float2*>(cosine + partner);
-    const float2 sin_i = *reinterpret_cast<const float2*>(cosine + kD);
-    const float2 sin_j = *reinterpret_cast<const float2*>(cosine + kD + partner);
-    const float i0 = first0 * cos_i.x + second0 * sin_j.x;
-    const float i1 = first1 * cos_i.y + second1 * sin_j.y;
-    second0 = second0 * cos_j.x - first0 * sin_i.x;
-    second1 = second1 * cos_j.y - first1 * sin_i.y;
-    first0 = i0, first1 = i1;
+// row. angles: the row's at the first of the four channels, or null without rope.
+__device__ __forceinline__ void store_rotated_back(bf16* to, const uint32_t* angles, int partner,
+                                                   float scale, float2 first, float2 second) {
+  if (angles != nullptr) {
+    const uint2 i = load_8(angles), j = load_8(angles + partner);
+    turn_back(first.x, second.x, i.x, j.x);
+    turn_back(first.y, second.y, i.y, j.y);
   }
-  *reinterpret_cast<uint32_t*>(to) = pack_bf16(first0, first1);
-  *reinterpret_cast<uint32_t*>(to + partner) = pack_bf16(second0, second1);
+  *reinterpret_cast<uint32_t*>(to) = pack_bf16(scale * first.x, scale * first.y);
+  *reinterpret_cast<uint32_t*>(to + partner) = pack_bf16(scale * second.x, scale * second.y);
 }
 
 // The 16 rows of dK that a warp owns; kDistance: of the pieces that rope turns together.
 template <int kD, int kDistance>
 __device__ __forceinline__ void store_grad_keys(const float (&sums)[kD / kPiece][4], bf16* to,
-                                                int64_t stride, const float* table, float scale,
+                                                int64_t stride, const uint32_t* table, float scale,
                                                 int count) {
   const int lane = threadIdx.x % kWarpSize;
 #pragma unroll
@@ -42,10 +34,10 @@ __device__ __forceinline__ void store_grad_keys(const float (&sums)[kD / kPiece]
     for (int i = 0; i < kD / kPiece; ++i) {
       if (i / kDistance % 2 != 0) continue;  // a second of a pair
       const int channel = i * kPiece + lane % 4 * 2;
-      store_rotated_back<kD>(to + row * stride + channel,
-                             table != nullptr ? table + int64_t{row} * 2 * kD + channel : nullptr,
-                             kDistance * kPiece, scale, sums[i][2 * half], sums[i][2 * half + 1],
-                             sums[i + kDistance][2 * half], sums[i + kDistance][2 * half + 1]);
+      store_rotated_back(
+          to + row * stride + channel, table != nullptr ? table + row * kD + channel : nullptr,
+          kDistance * kPiece, scale, make_float2(sums[i][2 * half], sums[i][2 * half + 1]),
+          make_float2(sums[i + kDistance][2 * half], sums[i + kDistance][2 * half + 1]));
     }
   }
 }

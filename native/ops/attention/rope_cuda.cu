@@ -3,6 +3,7 @@
 #include "core/cuda/block.h"
 #include "core/cuda/launch.h"
 #include "core/device_queue.h"
+#include "ops/attention/angle_table_cuda.h"
 #include "ops/attention/rope_cuda.h"
 
 namespace capi {
@@ -63,7 +64,7 @@ __global__ void rotate_rows_kernel(RopeRows rows,
 }
 
 // One thread a channel of a row.
-__global__ void fill_angles_kernel(RopeRows rows, float* __restrict__ table) {  // (rows, 2, d)
+__global__ void fill_angles_kernel(RopeRows rows, uint32_t* __restrict__ table) {  // (rows, d)
   const int64_t index = int64_t{blockIdx.x} * kAngleThreads + threadIdx.x;
   const int64_t row = index / rows.d, i = index % rows.d;
   if (row >= rows.rows()) return;
@@ -73,8 +74,7 @@ __global__ void fill_angles_kernel(RopeRows rows, float* __restrict__ table) {  
   float sine, cosine;
   sincosf(position[0] * rows.frequencies[i] + position[1] * rows.frequencies[rows.d + i], &sine,
           &cosine);
-  table[row * 2 * rows.d + i] = cosine;
-  table[(row * 2 + 1) * rows.d + i] = sine;
+  table[index] = pack_angle(cosine, sine);
 }
 
 // A block takes a chunk of rows and 32 pairs. grad may be x, which is why neither is __restrict__.
@@ -192,7 +192,7 @@ void rotate_rows(const RopeRows& rows, const MatrixView& x, float* to, float sca
                          : rotate<bf16, float>(rows, x, to, stride, scale, queue);
 }
 
-void fill_angles(const RopeRows& rows, float* table, DeviceQueue& queue) {
+void fill_angles(const RopeRows& rows, uint32_t* table, DeviceQueue& queue) {
   launch(fill_angles_kernel, blocks_for(rows.rows() * rows.d, kAngleThreads), kAngleThreads, 0,
          queue.handle(), rows, table);
 }

@@ -75,8 +75,8 @@ void rotate_rows(const RopeRows& rows, const MatrixView& x, float* to, float sca
 void rotate_rows(const RopeRows& rows, const MatrixView& x, bf16* to, float scale,
                  DeviceQueue& queue);
 
-// The table of the rows' angles: of each row the d cosines, then the d sines. 2 d floats a row.
-void fill_angles(const RopeRows& rows, float* table, DeviceQueue& queue);
+// The table of the rows' angles, d a row (angle_table_cuda.h).
+void fill_angles(const RopeRows& rows, uint32_t* table, DeviceQueue& queue);
 
 // Floats of rotate_back_rows' parts of the gradient of the frequencies.
 int64_t frequency_part_floats(const RopeRows& rows);
