@@ -51,6 +51,8 @@ export interface CudaReport {
   readonly interpreted: boolean;
   /** The first thing to fix; undefined when CUDA can be used. */
   readonly problem?: string;
+  /** A kernel's fault ended CUDA for this process. */
+  readonly lost: boolean;
   /** 13000 is CUDA 13.0; the driver's is the newest it knows, 0 without a driver. */
   readonly runtimeVersion: number;
   readonly driverVersion: number;

@@ -14,7 +14,7 @@ const unproven = 'the CUDA kernels have not run on a GPU yet; efficiency.backend
 
 /**
  * `auto` takes the CPU and says why.
- * Throws ERR_CAPI_BACKEND_UNAVAILABLE when `cuda` was asked for and cannot be used.
+ * Throws ERR_CAPI_BACKEND_UNAVAILABLE when `cuda` was asked for and cannot be used, ERR_CAPI_CUDA after a kernel's fault.
  */
 export function selectBackend(request: BackendRequest, report: CudaReport = addon.cuda()): BackendChoice {
   const { problem } = report;
@@ -22,7 +22,7 @@ export function selectBackend(request: BackendRequest, report: CudaReport = addo
     case 'cuda':
       if (problem === undefined) return { backend: 'cuda', reason: 'asked for' };
       throw new CapiError(
-        'ERR_CAPI_BACKEND_UNAVAILABLE',
+        report.lost ? 'ERR_CAPI_CUDA' : 'ERR_CAPI_BACKEND_UNAVAILABLE',
         `Expected a CUDA device for efficiency.backend=cuda but ${problem}. Or use efficiency.backend=cpu or auto.`,
       );
     case 'cpu':

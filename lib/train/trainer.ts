@@ -10,7 +10,7 @@ import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
 import { addon } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
-import { CapiError } from '../native/errors.js';
+import { CapiError, isCapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
 import { BatchFeed } from './batch_feed.js';
 import { type Health, PrototypeUse } from './health.js';
@@ -73,7 +73,7 @@ const mostSkipped = 3;
  * Trains until `optim.total_iters`, a signal, or `stop`. Continues from the newest checkpoint of the output folder. What can be
  * known to fail is checked first: a run that cannot take a step writes nothing.
  * Throws CapiError: …_BACKEND_UNAVAILABLE, …_DATA, …_RUN_LOCKED, …_CHECKPOINT_CORRUPT, …_CHECKPOINT_MISMATCH,
- * …_CHECKPOINT_WRITE, …_NOT_FINITE, …_OUT_OF_MEMORY.
+ * …_CHECKPOINT_WRITE, …_NOT_FINITE, …_OUT_OF_MEMORY, …_CUDA.
  */
 export async function train(config: Config, options: TrainOptions = {}): Promise<TrainResult> {
   const { train: settings, efficiency } = config;
@@ -121,6 +121,7 @@ class Trainer {
     using signals = new StopSignals();
     const loader = makeLoader(config, this.#source, this.#iteration, this.#options);
     const feed = new BatchFeed(loader, this.#run.batch);
+    let last = this.#resumed.checkpoint;
     try {
       // Only a run with something left to do, and something to train on, writes its settings.
       let fed = this.#isDone ? undefined : await nextBatch(feed);
@@ -134,6 +135,7 @@ class Trainer {
       const { length: images } = this.#source;
       this.#options.onStart?.({ iteration: this.#iteration, images, dataset: config.data.dataset });
       while (fed) {
+        last = checkpoints.last;
         trainStep(this.#run, this.#iteration);
         await feed.nextIfReady();
         await this.#finishStep(fed, loader, metrics);
@@ -154,9 +156,26 @@ class Trainer {
         skippedSteps: this.#skippedSteps,
         peakBytes: addon.stats().peakBytes,
       };
+    } catch (error) {
+      throw this.#afterFault(error, last);
     } finally {
       await loader.close();
     }
+  }
+
+  /** What a fault of the device leaves behind is on disk. */
+  #afterFault(error: unknown, last: string | undefined): unknown {
+    if (!isCapiError(error) || error.code !== 'ERR_CAPI_CUDA') return error;
+    const rest = last
+      ? `The last good checkpoint is ${last}; the same command continues from it.`
+      : 'There is no checkpoint yet; the same command starts from the beginning.';
+    return new CapiError(
+      error.code,
+      `${error.message}. The run stopped in iteration ${this.#iteration}. ${rest}`,
+      {
+        cause: error,
+      },
+    );
   }
 
   get #isDone(): boolean {

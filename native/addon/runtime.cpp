@@ -102,6 +102,7 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
     result.Set("built", report.built);
     result.Set("interpreted", report.interpreted);
     if (!report.problem.empty()) result.Set("problem", report.problem);
+    result.Set("lost", report.lost);
     result.Set("runtimeVersion", report.runtime_version);
     result.Set("driverVersion", report.driver_version);
     Napi::Array devices = Napi::Array::New(env);

@@ -24,6 +24,7 @@ CudaReport cuda_report() {
 }
 
 void expect_cuda() { unavailable(); }
+Error device_fault(const Error& error, const std::vector<const char*>&) { return error; }
 void* device_allocate(size_t) { unavailable(); }
 void device_release(void*) noexcept {}
 
