@@ -24,8 +24,8 @@ SimulatedDevice asked_for() {
   if (const char* capability = std::getenv("CAPI_INTERPRETER_CAPABILITY")) {
     std::sscanf(capability, "%d.%d", &device.major, &device.minor);
   }
-  device.bytes = static_cast<size_t>(
-      number("CAPI_INTERPRETER_BYTES", static_cast<long>(device.bytes)));
+  device.bytes =
+      static_cast<size_t>(number("CAPI_INTERPRETER_BYTES", static_cast<long>(device.bytes)));
   device.faulting_launch = number("CAPI_INTERPRETER_FAULT", device.faulting_launch);
   return device;
 }
