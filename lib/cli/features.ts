@@ -4,11 +4,11 @@ import { systemError } from '../data/data_errors.js';
 import { openSource } from '../data/source.js';
 import { writeFeatures } from '../eval/feature_file.js';
 import { loadModel } from '../eval/vision_model.js';
+import { bytes } from '../native/bytes.js';
 import { CapiError } from '../native/errors.js';
 import { Progress } from '../train/progress.js';
 import { RunFolder } from '../train/run_folder.js';
 import { StopSignals } from '../train/stop_signals.js';
-import { bytes } from './format.js';
 
 export interface FeaturesOptions {
   readonly output: string;

@@ -27,6 +27,8 @@ export interface RuntimeStats {
   readonly peakBytes: number;
   readonly deviceLiveBytes: number;
   readonly devicePeakBytes: number;
+  /** What was asked for when the device last ran out of memory; 0: it never did. */
+  readonly deviceRefusedBytes: number;
   /** Bytes that kernels keep for packing and partial sums. */
   readonly scratchBytes: number;
   /** Storages that were garbage-collected without `dispose`: a bug if not 0. */

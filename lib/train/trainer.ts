@@ -8,11 +8,12 @@ import type { Config } from '../config/schema.js';
 import type { ImageSource } from '../data/image_source.js';
 import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
-import { addon } from '../native/addon.js';
+import { addon, type Backend } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
 import { CapiError, isCapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
 import { BatchFeed } from './batch_feed.js';
+import { expectRoom, withAdvice } from './device_memory.js';
 import { type Health, PrototypeUse } from './health.js';
 import { METRICS_FILE_NAME, MetricsFile } from './metrics_file.js';
 import { writeResolvedConfig } from './resolved_config.js';
@@ -56,6 +57,7 @@ export interface TrainResult {
   /** Share of the time that the step waited for data. */
   readonly dataWaitShare: number;
   readonly skippedSteps: number;
+  /** Of tensors, on the device that computed. */
   readonly peakBytes: number;
 }
 
@@ -83,10 +85,15 @@ export async function train(config: Config, options: TrainOptions = {}): Promise
   using _lock = await RunLock.acquire(settings.output_dir);
   options.onNote?.(`backend ${backend}: ${reason}`);
   addon.setThreads(efficiency.threads || availableParallelism());
+  if (backend === 'cuda') expectRoom(config);
   using run = new TrainingRun(config, { backend });
-  run.start();
-  const resumed = await resume(run, (note) => options.onNote?.(note));
-  return await new Trainer(run, source, resumed, options).loop();
+  try {
+    run.start();
+    const resumed = await resume(run, (note) => options.onNote?.(note));
+    return await new Trainer(run, source, resumed, options).loop();
+  } catch (error) {
+    throw backend === 'cuda' ? withAdvice(error, config) : error;
+  }
 }
 
 /** When a step's batch was asked for and when it came, in ms. */
@@ -154,7 +161,7 @@ class Trainer {
         checkpoint: checkpoints.last as string,
         dataWaitShare: loader.stats.waitShare,
         skippedSteps: this.#skippedSteps,
-        peakBytes: addon.stats().peakBytes,
+        peakBytes: peakBytes(this.#run.backend),
       };
     } catch (error) {
       throw this.#afterFault(error, last);
@@ -281,6 +288,11 @@ class Trainer {
       tensors: [...(await readState(this.#run)), this.#use.entry()],
     };
   }
+}
+
+function peakBytes(backend: Backend): number {
+  const stats = addon.stats();
+  return backend === 'cuda' ? stats.devicePeakBytes : stats.peakBytes;
 }
 
 async function nextBatch(feed: BatchFeed): Promise<Fed> {

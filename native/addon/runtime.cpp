@@ -136,6 +136,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
   bytes("peakBytes", Storage::peak_bytes(Backend::kCpu));
   bytes("deviceLiveBytes", Storage::live_bytes(Backend::kCuda));
   bytes("devicePeakBytes", Storage::peak_bytes(Backend::kCuda));
+  bytes("deviceRefusedBytes", device_refused_bytes());
   result.Set("scratchBytes", static_cast<double>(scratch_bytes()));
   result.Set("leakedStorages", static_cast<double>(leaked_storages()));
   return result;

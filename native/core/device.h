@@ -44,6 +44,8 @@ Error device_fault(const Error& error, const std::vector<const char*>& launched)
 
 // Zeroed. Throws as expect_cuda, kOutOfMemory.
 void* device_allocate(size_t bytes);
+// What was asked for when device_allocate last ran out of memory; 0: it never did.
+size_t device_refused_bytes();
 void device_release(void* data) noexcept;
 
 }  // namespace capi

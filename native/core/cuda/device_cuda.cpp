@@ -7,6 +7,7 @@
 #include "core/cuda/check.h"
 #include "core/cuda/cublaslt.h"
 #include "core/error.h"
+#include "core/storage.h"
 
 namespace capi {
 
@@ -108,6 +109,21 @@ const std::string& usable_problem() {
   return *problem;
 }
 
+std::atomic<size_t> refused{0};
+
+[[noreturn]] void throw_out_of_memory(size_t bytes) {
+  refused = bytes;
+  cudaGetLastError();
+  size_t free_bytes = 0, total_bytes = 0;
+  CAPI_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  const auto text = [](size_t count) { return std::to_string(count); };
+  throw Error(ErrorCode::kOutOfMemory,
+              "[storage] Expected " + text(bytes) + " bytes of device memory but " +
+                  text(free_bytes) + " of " + text(total_bytes) + " are free; this process has " +
+                  text(Storage::live_bytes(Backend::kCuda)) + " and had " +
+                  text(Storage::peak_bytes(Backend::kCuda)) + " at its peak");
+}
+
 // On a stream of its own: waiting for the whole device is forbidden while any stream is captured.
 cudaError_t zero_now(void* data, size_t bytes) {
   cudaStream_t stream = nullptr;
@@ -163,21 +179,15 @@ void* device_allocate(size_t bytes) {
   void* data = nullptr;
   const size_t asked = bytes == 0 ? 1 : bytes;
   const cudaError_t error = cudaMalloc(&data, asked);
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    size_t free_bytes = 0, total_bytes = 0;
-    CAPI_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
-    throw Error(ErrorCode::kOutOfMemory, "[storage] Expected " + std::to_string(bytes) +
-                                             " bytes of device memory but " +
-                                             std::to_string(free_bytes) + " of " +
-                                             std::to_string(total_bytes) + " are free");
-  }
+  if (error == cudaErrorMemoryAllocation) throw_out_of_memory(bytes);
   CAPI_CUDA_CHECK(error);
   const cudaError_t zeroed = zero_now(data, asked);
   if (zeroed != cudaSuccess) device_release(data);
   CAPI_CUDA_CHECK(zeroed);
   return data;
 }
+
+size_t device_refused_bytes() { return refused; }
 
 // After a fault nothing can be freed, and at exit nothing needs to be.
 void device_release(void* data) noexcept {
