@@ -8,7 +8,7 @@ import { packageVersion } from '../native/versions.js';
 import { table } from './format.js';
 
 export function doctorCommand(options: { json?: boolean }): void {
-  const backend = selectBackend('auto');
+  const backend = selectBackend('auto', 'efficiency.backend=');
   const report = {
     version: packageVersion(),
     package: packageRoot(),

@@ -79,7 +79,7 @@ const mostSkipped = 3;
  */
 export async function train(config: Config, options: TrainOptions = {}): Promise<TrainResult> {
   const { train: settings, efficiency } = config;
-  const { backend, reason } = selectBackend(efficiency.backend);
+  const { backend, reason } = selectBackend(efficiency.backend, 'efficiency.backend=');
   await using source = openSource(config.data.dataset);
   using _folder = new RunFolder(settings.output_dir);
   using _lock = await RunLock.acquire(settings.output_dir);

@@ -47,9 +47,9 @@ test.each(machines)('%s', (_what, env, problem) => {
     const { selectBackend } = await import('./lib/native/backend.ts');
     const { cudaRows } = await import('./lib/cli/doctor.ts');
     let refused;
-    try { selectBackend('cuda'); } catch ({ code, message }) { refused = { code, message }; }
+    try { selectBackend('cuda', 'efficiency.backend='); } catch ({ code, message }) { refused = { code, message }; }
     const rows = cudaRows(addon.cuda());
-    console.log(JSON.stringify({ toFix: rows.at(-1), refused, auto: selectBackend('auto') }));`,
+    console.log(JSON.stringify({ toFix: rows.at(-1), refused, auto: selectBackend('auto', 'efficiency.backend=') }));`,
     env,
   );
   expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
