@@ -182,7 +182,7 @@ async function probeReport(config: Config, run: string, data: DemoData): Promise
     const fit = await labelled(source, fitted, size);
     const test = await labelled(held, judged, size);
     using trained = await loadModel(run, { weights: 'student', imageSize: size, batchSize: 50 });
-    using initial = new VisionModel(trained.config, 50);
+    using initial = new VisionModel(trained.config, trained);
     initial.initialize(config.train.seed);
     return {
       initial: await probe(initial, fit, test),

@@ -2,12 +2,13 @@
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { addon, type CudaReport } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
+import { bytes } from '../native/bytes.js';
 import { packageRoot } from '../native/package_root.js';
 import { packageVersion } from '../native/versions.js';
-import { bytes, table } from './format.js';
+import { table } from './format.js';
 
 export function doctorCommand(options: { json?: boolean }): void {
-  const backend = selectBackend('auto');
+  const backend = selectBackend('auto', 'efficiency.backend=');
   const report = {
     version: packageVersion(),
     package: packageRoot(),

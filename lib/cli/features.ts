@@ -4,11 +4,12 @@ import { systemError } from '../data/data_errors.js';
 import { openSource } from '../data/source.js';
 import { writeFeatures } from '../eval/feature_file.js';
 import { loadModel } from '../eval/vision_model.js';
+import { type BackendRequest, selectBackend } from '../native/backend.js';
+import { bytes } from '../native/bytes.js';
 import { CapiError } from '../native/errors.js';
 import { Progress } from '../train/progress.js';
 import { RunFolder } from '../train/run_folder.js';
 import { StopSignals } from '../train/stop_signals.js';
-import { bytes } from './format.js';
 
 export interface FeaturesOptions {
   readonly output: string;
@@ -16,6 +17,7 @@ export interface FeaturesOptions {
   readonly size?: number;
   readonly limit?: number;
   readonly batch: number;
+  readonly backend: BackendRequest;
   readonly maxBadShare: number;
 }
 
@@ -27,8 +29,15 @@ export async function featuresCommand(checkpoint: string, images: string, option
       `Expected --weights student_ema or student but received ${weights}`,
     );
   }
-  using model = await loadModel(checkpoint, { weights, imageSize: options.size, batchSize: options.batch });
+  const { backend, reason } = selectBackend(options.backend, '--backend ');
+  using model = await loadModel(checkpoint, {
+    weights,
+    imageSize: options.size,
+    batchSize: options.batch,
+    backend,
+  });
   await using source = openSource(images);
+  console.error(`backend ${backend}: ${reason}`);
   const count = Math.min(source.length, options.limit ?? source.length);
   using _folder = folderOf(output);
   using signals = new StopSignals();

@@ -1,4 +1,5 @@
 /** Numbers and tables for people: short, aligned. */
+import { threeDigits } from '../native/bytes.js';
 
 /** 302M, 8.4k, 96 */
 export function count(value: number): string {
@@ -7,26 +8,9 @@ export function count(value: number): string {
     [1e6, 'M'],
     [1e3, 'k'],
   ] as const) {
-    if (value >= size) return `${trim(value / size)}${unit}`;
+    if (value >= size) return `${threeDigits(value / size)}${unit}`;
   }
   return String(value);
-}
-
-/** 1.2 GB, 340 MB */
-export function bytes(value: number): string {
-  for (const [size, unit] of [
-    [1e9, 'GB'],
-    [1e6, 'MB'],
-    [1e3, 'kB'],
-  ] as const) {
-    if (value >= size) return `${trim(value / size)} ${unit}`;
-  }
-  return `${value} B`;
-}
-
-/** Three digits that mean something. */
-function trim(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
 /** Columns padded to their widest cell: the first to the left, the others to the right. */

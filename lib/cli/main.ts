@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The `capi` command. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { isCapiError } from '../native/errors.js';
 import { packageVersion } from '../native/versions.js';
 import { defaultOutput, demoCommand } from './demo.js';
@@ -66,6 +66,9 @@ program
   .option('--size <pixels>', 'side of the square that images are resized to; default: as trained', count)
   .option('--limit <images>', 'at most so many', count)
   .option('--batch <images>', 'images at a time', count, 16)
+  .addOption(
+    new Option('--backend <device>', 'where to compute').choices(['auto', 'cpu', 'cuda']).default('auto'),
+  )
   .option('--max-bad-share <share>', 'ends where more of the images are bad', share, 0.01)
   .action(featuresCommand);
 

@@ -1,7 +1,9 @@
 /** `capi plan`: what a run will need, without running it. */
+
 import { loadConfig } from '../config/load.js';
+import { bytes } from '../native/bytes.js';
 import { planTraining } from '../train/plan.js';
-import { bytes, count, table } from './format.js';
+import { count, table } from './format.js';
 import { printConfigNotes } from './notes.js';
 
 export async function planCommand(path: string, overrides: readonly string[], options: { json?: boolean }) {

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { stepsOverrides } from '../config/run_length.js';
 import { dataError } from '../data/data_errors.js';
+import { bytes } from '../native/bytes.js';
 import { Progress } from '../train/progress.js';
 import { train } from '../train/trainer.js';
-import { bytes } from './format.js';
 import { printConfigNotes } from './notes.js';
 
 export interface TrainCommandOptions {

@@ -9,6 +9,8 @@ import { addBackbone } from '../model/backbone_layout.js';
 import { FeatureExtractor } from '../model/feature_extractor.js';
 import { initialize } from '../model/initialize.js';
 import { type ModelConfig, numPositions, patchValues } from '../model/model_config.js';
+import type { Backend } from '../native/addon.js';
+import { type BackendRequest, selectBackend } from '../native/backend.js';
 import { CapiError, invalidArgument } from '../native/errors.js';
 import { Arena } from '../tensor/arena.js';
 import { ops } from '../tensor/ops.js';
@@ -23,6 +25,14 @@ export interface LoadModelOptions {
   readonly imageSize?: number | undefined;
   /** Images a forward pass computes at once; default 16. */
   readonly batchSize?: number | undefined;
+  /** Where it computes; default `auto`. */
+  readonly backend?: BackendRequest | undefined;
+}
+
+export interface VisionModelOptions {
+  /** Images a forward pass computes at once. */
+  readonly batchSize: number;
+  readonly backend: Backend;
 }
 
 export interface Features {
@@ -36,16 +46,18 @@ export interface Features {
 
 /**
  * Reads weights and makes a model of them.
- * Throws ERR_CAPI_CHECKPOINT_NOT_FOUND, …_CORRUPT, …_MISMATCH and ERR_CAPI_INVALID_ARGUMENT (image size).
+ * Throws ERR_CAPI_CHECKPOINT_NOT_FOUND, …_CORRUPT, …_MISMATCH, ERR_CAPI_INVALID_ARGUMENT (image size), and for CUDA
+ * ERR_CAPI_BACKEND_UNAVAILABLE and ERR_CAPI_OUT_OF_MEMORY.
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<VisionModel> {
   const { weights = 'student_ema', batchSize = 16 } = options;
+  const { backend } = selectBackend(options.backend ?? 'auto', 'backend: ');
   const { entries, config } = await readBackbone(path, weights);
   const trained = (config as { data?: { images_size?: number } } | undefined)?.data?.images_size;
-  const model = new VisionModel(
-    inferModelConfig(entries, config, options.imageSize ?? trained ?? 224),
+  const model = new VisionModel(inferModelConfig(entries, config, options.imageSize ?? trained ?? 224), {
     batchSize,
-  );
+    backend,
+  });
   try {
     model.load(entries);
     return model;
@@ -81,19 +93,20 @@ export class VisionModel implements Disposable {
   readonly config: ModelConfig;
   /** Images of one forward pass. */
   readonly batchSize: number;
-  readonly #arena = new Arena('model');
+  readonly #arena: Arena;
   readonly #weights: ParameterSet;
   readonly #images: Tensor;
   readonly #patches: Tensor;
   readonly #extractor: FeatureExtractor;
 
   /** Weights are zero until `load` or `initialize`. */
-  constructor(config: ModelConfig, batchSize: number) {
+  constructor(config: ModelConfig, { batchSize, backend }: VisionModelOptions) {
     if (!Number.isInteger(batchSize) || batchSize < 1) {
       throw invalidArgument('batchSize', 'an integer >= 1', batchSize);
     }
     this.config = { ...config, dtype: 'f32' };
     this.batchSize = batchSize;
+    this.#arena = new Arena('model', backend);
     const layout = new ParameterLayout();
     addBackbone(layout, this.config);
     this.#weights = new ParameterSet(layout, this.#arena, 'f32');
@@ -109,6 +122,10 @@ export class VisionModel implements Disposable {
       predictorKept: batchSize,
     });
     this.#arena.allocate();
+  }
+
+  get backend(): Backend {
+    return this.#arena.backend;
   }
 
   /** [height, width] of the images, pixels. */

@@ -27,6 +27,8 @@ export interface RuntimeStats {
   readonly peakBytes: number;
   readonly deviceLiveBytes: number;
   readonly devicePeakBytes: number;
+  /** What was asked for when the device last ran out of memory; 0: it never did. */
+  readonly deviceRefusedBytes: number;
   /** Bytes that kernels keep for packing and partial sums. */
   readonly scratchBytes: number;
   /** Storages that were garbage-collected without `dispose`: a bug if not 0. */
@@ -51,6 +53,8 @@ export interface CudaReport {
   readonly interpreted: boolean;
   /** The first thing to fix; undefined when CUDA can be used. */
   readonly problem?: string;
+  /** A kernel's fault ended CUDA for this process. */
+  readonly lost: boolean;
   /** 13000 is CUDA 13.0; the driver's is the newest it knows, 0 without a driver. */
   readonly runtimeVersion: number;
   readonly driverVersion: number;

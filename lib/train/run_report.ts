@@ -109,7 +109,7 @@ async function runPictures(
     return { warnings: [`There are no pictures: ${error.message}`] };
   }
   using model = await loadModel(folder, { imageSize: size, batchSize: pictures });
-  using untrained = new VisionModel(model.config, pictures);
+  using untrained = new VisionModel(model.config, model);
   untrained.initialize(config.train.seed);
   return {
     masks: await maskPictures(config, images),

@@ -8,11 +8,12 @@ import type { Config } from '../config/schema.js';
 import type { ImageSource } from '../data/image_source.js';
 import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
-import { addon } from '../native/addon.js';
+import { addon, type Backend } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
-import { CapiError } from '../native/errors.js';
+import { CapiError, isCapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
 import { BatchFeed } from './batch_feed.js';
+import { expectRoom, withAdvice } from './device_memory.js';
 import { type Health, PrototypeUse } from './health.js';
 import { METRICS_FILE_NAME, MetricsFile } from './metrics_file.js';
 import { writeResolvedConfig } from './resolved_config.js';
@@ -56,6 +57,7 @@ export interface TrainResult {
   /** Share of the time that the step waited for data. */
   readonly dataWaitShare: number;
   readonly skippedSteps: number;
+  /** Of tensors, on the device that computed. */
   readonly peakBytes: number;
 }
 
@@ -73,20 +75,25 @@ const mostSkipped = 3;
  * Trains until `optim.total_iters`, a signal, or `stop`. Continues from the newest checkpoint of the output folder. What can be
  * known to fail is checked first: a run that cannot take a step writes nothing.
  * Throws CapiError: …_BACKEND_UNAVAILABLE, …_DATA, …_RUN_LOCKED, …_CHECKPOINT_CORRUPT, …_CHECKPOINT_MISMATCH,
- * …_CHECKPOINT_WRITE, …_NOT_FINITE, …_OUT_OF_MEMORY.
+ * …_CHECKPOINT_WRITE, …_NOT_FINITE, …_OUT_OF_MEMORY, …_CUDA.
  */
 export async function train(config: Config, options: TrainOptions = {}): Promise<TrainResult> {
   const { train: settings, efficiency } = config;
-  const { backend, reason } = selectBackend(efficiency.backend);
+  const { backend, reason } = selectBackend(efficiency.backend, 'efficiency.backend=');
   await using source = openSource(config.data.dataset);
   using _folder = new RunFolder(settings.output_dir);
   using _lock = await RunLock.acquire(settings.output_dir);
   options.onNote?.(`backend ${backend}: ${reason}`);
   addon.setThreads(efficiency.threads || availableParallelism());
+  if (backend === 'cuda') expectRoom(config);
   using run = new TrainingRun(config, { backend });
-  run.start();
-  const resumed = await resume(run, (note) => options.onNote?.(note));
-  return await new Trainer(run, source, resumed, options).loop();
+  try {
+    run.start();
+    const resumed = await resume(run, (note) => options.onNote?.(note));
+    return await new Trainer(run, source, resumed, options).loop();
+  } catch (error) {
+    throw backend === 'cuda' ? withAdvice(error, config) : error;
+  }
 }
 
 /** When a step's batch was asked for and when it came, in ms. */
@@ -121,6 +128,7 @@ class Trainer {
     using signals = new StopSignals();
     const loader = makeLoader(config, this.#source, this.#iteration, this.#options);
     const feed = new BatchFeed(loader, this.#run.batch);
+    let last = this.#resumed.checkpoint;
     try {
       // Only a run with something left to do, and something to train on, writes its settings.
       let fed = this.#isDone ? undefined : await nextBatch(feed);
@@ -134,6 +142,7 @@ class Trainer {
       const { length: images } = this.#source;
       this.#options.onStart?.({ iteration: this.#iteration, images, dataset: config.data.dataset });
       while (fed) {
+        last = checkpoints.last;
         trainStep(this.#run, this.#iteration);
         await feed.nextIfReady();
         await this.#finishStep(fed, loader, metrics);
@@ -152,11 +161,28 @@ class Trainer {
         checkpoint: checkpoints.last as string,
         dataWaitShare: loader.stats.waitShare,
         skippedSteps: this.#skippedSteps,
-        peakBytes: addon.stats().peakBytes,
+        peakBytes: peakBytes(this.#run.backend),
       };
+    } catch (error) {
+      throw this.#afterFault(error, last);
     } finally {
       await loader.close();
     }
+  }
+
+  /** What a fault of the device leaves behind is on disk. */
+  #afterFault(error: unknown, last: string | undefined): unknown {
+    if (!isCapiError(error) || error.code !== 'ERR_CAPI_CUDA') return error;
+    const rest = last
+      ? `The last good checkpoint is ${last}; the same command continues from it.`
+      : 'There is no checkpoint yet; the same command starts from the beginning.';
+    return new CapiError(
+      error.code,
+      `${error.message}. The run stopped in iteration ${this.#iteration}. ${rest}`,
+      {
+        cause: error,
+      },
+    );
   }
 
   get #isDone(): boolean {
@@ -262,6 +288,11 @@ class Trainer {
       tensors: [...(await readState(this.#run)), this.#use.entry()],
     };
   }
+}
+
+function peakBytes(backend: Backend): number {
+  const stats = addon.stats();
+  return backend === 'cuda' ? stats.devicePeakBytes : stats.peakBytes;
 }
 
 async function nextBatch(feed: BatchFeed): Promise<Fed> {

@@ -41,6 +41,7 @@ export interface RunPlace {
 
 export class TrainingRun implements Disposable {
   readonly config: Config;
+  readonly backend: Backend;
   readonly network: Network;
   readonly communicator: Communicator;
   readonly memory: Memory;
@@ -80,6 +81,7 @@ export class TrainingRun implements Disposable {
 
   constructor(config: Config, { backend = 'cpu', communicator = localCommunicator }: RunPlace = {}) {
     this.config = config;
+    this.backend = backend;
     this.communicator = communicator;
     this.step = new Replayable(backend);
     this.memory = {

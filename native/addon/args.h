@@ -92,6 +92,7 @@ template <typename Body>
 Napi::Value enqueue_op(const Napi::CallbackInfo& info, const char* op, const Body& body) {
   return guarded(info, [&] {
     Args args(info, op);
+    args.stream()->name_next(op);
     body(args);
     args.retain();
     return info.Env().Undefined();

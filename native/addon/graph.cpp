@@ -52,6 +52,7 @@ Napi::Value GraphHandle::replay(const Napi::CallbackInfo& info) {
       throw Error(ErrorCode::kDisposed, "[graph] Expected a captured graph to replay");
     }
     Stream& stream = Runtime::of(info.Env()).stream;
+    stream.name_next("a replayed graph");
     stream.enqueue([&stream, graph = graph_] { stream.device().replay(*graph->device); });
     return info.Env().Undefined();
   });

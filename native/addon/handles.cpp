@@ -193,6 +193,7 @@ Napi::Value MatrixHandle::write(const Napi::CallbackInfo& info) {
     const char* from = static_cast<const char*>(typed_array_data(source));
     auto copy = std::make_shared<std::vector<char>>(from, from + bytes);
     Stream& stream = Runtime::of(info.Env()).stream;
+    stream.name_next("write");
     stream.enqueue([target, copy, &stream] { upload(target.view, copy->data(), stream); });
     return info.Env().Undefined();
   });
@@ -206,6 +207,7 @@ Napi::Value MatrixHandle::read(const Napi::CallbackInfo& info) {
     auto bytes = std::make_shared<std::vector<char>>(static_cast<size_t>(source.view.rows) *
                                                      row_bytes(source.view));
     Stream& stream = Runtime::of(info.Env()).stream;
+    stream.name_next("read");
     stream.enqueue([source, bytes, &stream] { download(bytes->data(), source.view, stream); });
     auto pending = std::make_shared<Pending>(info.Env());
     stream.when_done([bytes, pending](const Error* failure) {

@@ -102,6 +102,7 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
     result.Set("built", report.built);
     result.Set("interpreted", report.interpreted);
     if (!report.problem.empty()) result.Set("problem", report.problem);
+    result.Set("lost", report.lost);
     result.Set("runtimeVersion", report.runtime_version);
     result.Set("driverVersion", report.driver_version);
     Napi::Array devices = Napi::Array::New(env);
@@ -135,6 +136,7 @@ Napi::Value stats(const Napi::CallbackInfo& info) {
   bytes("peakBytes", Storage::peak_bytes(Backend::kCpu));
   bytes("deviceLiveBytes", Storage::live_bytes(Backend::kCuda));
   bytes("devicePeakBytes", Storage::peak_bytes(Backend::kCuda));
+  bytes("deviceRefusedBytes", device_refused_bytes());
   result.Set("scratchBytes", static_cast<double>(scratch_bytes()));
   result.Set("leakedStorages", static_cast<double>(leaked_storages()));
   return result;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
+
 namespace capi {
 
 struct CudaDevice {
@@ -21,6 +23,7 @@ struct CudaReport {
   bool built = false;        // whether the library has CUDA kernels
   bool interpreted = false;  // kernels run in the interpreter of test/, not on a GPU
   std::string problem;       // the first thing to fix; empty: usable
+  bool lost = false;         // a kernel's fault ended CUDA for this process
   int runtime_version = 0;   // 13000 is 13.0
   int driver_version = 0;    // the newest CUDA that the driver knows; 0: no driver
   std::vector<CudaDevice> devices;
@@ -30,11 +33,19 @@ struct CudaReport {
 
 CudaReport cuda_report();
 
-// Throws kBackendUnavailable with the report's problem, if there is one.
+// Throws kBackendUnavailable with the report's problem, if there is one; what device_fault made,
+// once the device is lost.
 void expect_cuda();
+
+// The error to tell for `error`, which came while the ops `launched` since the last wait, the
+// newest last, might still be running: it names those that may be to blame. When a kernel's fault
+// is behind it, CUDA is over for this process: expect_cuda throws the result from then on.
+Error device_fault(const Error& error, const std::vector<const char*>& launched);
 
 // Zeroed. Throws as expect_cuda, kOutOfMemory.
 void* device_allocate(size_t bytes);
+// What was asked for when device_allocate last ran out of memory; 0: it never did.
+size_t device_refused_bytes();
 void device_release(void* data) noexcept;
 
 }  // namespace capi

@@ -24,7 +24,9 @@ CudaReport cuda_report() {
 }
 
 void expect_cuda() { unavailable(); }
+Error device_fault(const Error& error, const std::vector<const char*>&) { return error; }
 void* device_allocate(size_t) { unavailable(); }
+size_t device_refused_bytes() { return 0; }
 void device_release(void*) noexcept {}
 
 struct DeviceQueue::Impl {};

@@ -1,7 +1,9 @@
 #include "core/stream.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "core/device.h"
 #include "core/device_queue.h"
 
 namespace capi {
@@ -24,7 +26,7 @@ void Stream::enqueue(std::function<void()> work) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (failure_) throw *failure_;
   }
-  push({std::move(work), {}});
+  push({std::move(work), {}, std::exchange(next_name_, nullptr)});
 }
 
 void Stream::when_done(std::function<void(const Error* failure)> told) {
@@ -60,14 +62,25 @@ void Stream::loop() {
 
 void Stream::run(const Item& item) {
   try {
-    if (item.work && !failure_) item.work();
+    if (item.work && !failure_) {
+      note(item.op);
+      item.work();
+    }
     // Kernels that were only launched may still fail.
     if (item.told && !failure_ && device_) device_->synchronize();
+    if (item.told) since_wait_.clear();
   } catch (...) {
+    const Error error = device_fault(current_error(), since_wait_);
     std::lock_guard<std::mutex> lock(mutex_);
-    failure_ = current_error();
+    failure_ = error;
   }
   if (item.told) item.told(failure_ ? &*failure_ : nullptr);
+}
+
+void Stream::note(const char* op) {
+  if (op == nullptr) return;
+  since_wait_.erase(std::remove(since_wait_.begin(), since_wait_.end(), op), since_wait_.end());
+  since_wait_.push_back(op);
 }
 
 }  // namespace capi

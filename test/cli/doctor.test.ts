@@ -5,6 +5,7 @@ import { addon, type CudaReport } from '../../lib/native/addon.js';
 const usable: CudaReport = {
   built: true,
   interpreted: false,
+  lost: false,
   runtimeVersion: 13000,
   driverVersion: 13010,
   cublaslt: { version: '13.1.1', path: '/usr/lib/libcublasLt.so.13' },
@@ -39,6 +40,7 @@ test('a build without CUDA: how to make one', () => {
   const report = {
     built: false,
     interpreted: false,
+    lost: false,
     runtimeVersion: 0,
     driverVersion: 0,
     devices: [],

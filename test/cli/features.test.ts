@@ -37,6 +37,7 @@ function features(folder: TemporaryFolder, options: Partial<FeaturesOptions> = {
     output,
     weights: 'student_ema',
     batch: 3,
+    backend: 'auto',
     maxBadShare: 0.01,
     ...options,
   });
@@ -68,7 +69,9 @@ test('features of every image stand in one file, as the model gives them, under 
   ]);
   expect(entries.map(asFloat32)).toEqual([expected.featureMap, expected.registers, expected.globalRepr]);
   expect(JSON.parse(metadata.images as string)).toEqual(images.indices.map((i) => source.describe(i)));
-  expect(said.join('\n')).toMatch(/\[8\/8\] .*images\/s.*\n8 images of 16x16: features in .*safetensors/s);
+  expect(said.join('\n')).toMatch(
+    /^backend cpu: .*\[8\/8\] .*images\/s.*\n8 images of 16x16: features in .*safetensors/s,
+  );
 });
 
 test('bad images are left out, named and counted', async () => {
@@ -92,6 +95,16 @@ test('bad images are left out, named and counted', async () => {
   expect(text).toMatch(/left out: .*0001\.png is empty/);
   expect(text).toMatch(/left out: .*0006\.png/);
   expect(text).toMatch(/6 images of 16x16 \(2 bad ones left out\)/);
+});
+
+test('a device that cannot be used is all that is told, and nothing is written', async () => {
+  using folder = await imageFolder();
+  await expect(features(folder, { backend: 'cuda' })).rejects.toMatchObject({
+    code: 'ERR_CAPI_BACKEND_UNAVAILABLE',
+    message: expect.stringMatching(/for --backend cuda but .* Or use --backend cpu or auto\.$/),
+  });
+  expect(said).toEqual([]);
+  expect(readdirSync(join(folder.path, 'out'))).toEqual(['note.txt']);
 });
 
 test('no more than one batch is held at a time', async () => {

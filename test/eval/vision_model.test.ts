@@ -28,7 +28,7 @@ function randomImages(count: number, seed: number): Uint8Array {
 }
 
 test('calls that overlap give what they give one after the other', async () => {
-  using model = new VisionModel(config, 2);
+  using model = new VisionModel(config, { batchSize: 2, backend: 'cpu' });
   model.initialize(0);
   const [some, others] = [randomImages(5, 1), randomImages(4, 2)];
   const alone = [await model.forward(some), await model.forward(others)];
@@ -37,20 +37,20 @@ test('calls that overlap give what they give one after the other', async () => {
 
 test('features do not depend on the batch size', async () => {
   const images = randomImages(5, 3);
-  using pairs = new VisionModel(config, 2);
-  using all = new VisionModel(config, 5);
+  using pairs = new VisionModel(config, { batchSize: 2, backend: 'cpu' });
+  using all = new VisionModel(config, { batchSize: 5, backend: 'cpu' });
   for (const model of [pairs, all]) model.initialize(0);
   expect(await pairs.forward(images)).toEqual(await all.forward(images));
 });
 
 test.each([0, -1, 1.5, Number.NaN])('a batch size of %d is refused', (batchSize) => {
-  expect(() => new VisionModel(config, batchSize)).toThrow(
+  expect(() => new VisionModel(config, { batchSize, backend: 'cpu' })).toThrow(
     expect.objectContaining({ code: 'ERR_CAPI_INVALID_ARGUMENT' }),
   );
 });
 
 test('pixels of a part of an image are refused', async () => {
-  using model = new VisionModel(config, 1);
+  using model = new VisionModel(config, { batchSize: 1, backend: 'cpu' });
   await expect(model.forward(new Uint8Array(100))).rejects.toEqual(
     expect.objectContaining({ code: 'ERR_CAPI_INVALID_ARGUMENT' }),
   );

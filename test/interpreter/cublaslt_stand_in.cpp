@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 #include "core/cuda/cublaslt.h"
@@ -240,7 +241,11 @@ Problem problem_of(void* matmul, void* a, void* b, void* c, void* d) {
 
 #define CAPI_EXPORT extern "C" __attribute__((visibility("default")))
 
-CAPI_EXPORT size_t cublasLtGetVersion() { return 130000; }
+// CAPI_INTERPRETER_CUBLASLT=140000: another version, for tests.
+CAPI_EXPORT size_t cublasLtGetVersion() {
+  const char* const version = std::getenv("CAPI_INTERPRETER_CUBLASLT");
+  return version == nullptr ? 130000 : std::strtoul(version, nullptr, 10);
+}
 
 CAPI_EXPORT const char* cublasLtGetStatusName(int status) {
   switch (status) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "simulated_device.h"
 
 // Saves the registers that a call must keep, and the stack pointer at *save; continues where `load`
 // was saved.
@@ -434,6 +435,7 @@ void async_wait(int pending) {
 }
 
 std::string run(const Launch& launch) {
+  if (launch_faults()) return "";
   Machine& m = machine();
   const std::lock_guard<std::mutex> one(m.running);
   const std::lock_guard<std::mutex> memory(m.memory_mutex);

@@ -4,15 +4,23 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "simulated_device.h"
+
+using capi::interpreter::simulated_device;
+
 namespace {
 
-// What a small device would have: out-of-memory paths can be reached.
-constexpr size_t kDeviceBytes = size_t{1} << 30;
 // Small, so that work that is cut into parts of this size is cut in tests.
 constexpr int kMultiprocessors = 4;
 constexpr int kL2Bytes = 64 * 1024;
 
 thread_local std::string last_failure = "no error";
+
+// After a fault every call that needs the device fails.
+cudaError_t status() {
+  if (!capi::interpreter::device_has_faulted()) return cudaSuccess;
+  return capi::interpreter::launch_failed("unspecified launch failure");
+}
 
 cudaError_t copy_rows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                       size_t height) {
@@ -34,6 +42,7 @@ cudaError_t launch_failed(const std::string& message) {
 }  // namespace capi::interpreter
 
 cudaError_t CUstream_st::submit(std::function<cudaError_t()> work) {
+  if (const cudaError_t error = status()) return error;
   if (recording == nullptr) return work();
   recording->work.push_back(std::move(work));
   return cudaSuccess;
@@ -70,16 +79,19 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
+  *version = capi::interpreter::kRuntimeVersion;
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  *version = simulated_device().driver_version;
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
+  if (simulated_device().driver_version < capi::interpreter::kRuntimeVersion) {
+    return cudaErrorInsufficientDriver;
+  }
+  *count = simulated_device().devices;
+  return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 cudaError_t cudaGetDevice(int* device) {
   *device = 0;
@@ -87,10 +99,10 @@ cudaError_t cudaGetDevice(int* device) {
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "interpreter");
-  properties->major = 8;
-  properties->minor = 0;
+  properties->major = simulated_device().major;
+  properties->minor = simulated_device().minor;
   properties->multiProcessorCount = kMultiprocessors;
-  properties->totalGlobalMem = kDeviceBytes;
+  properties->totalGlobalMem = simulated_device().bytes;
   properties->sharedMemPerBlockOptin = capi::interpreter::kMostSharedBytes;
   return cudaSuccess;
 }
@@ -99,20 +111,26 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  *total_bytes = kDeviceBytes;
-  *free_bytes = kDeviceBytes - std::min(kDeviceBytes, capi::interpreter::allocated_bytes());
-  return cudaSuccess;
+  const size_t bytes = simulated_device().bytes;
+  *total_bytes = bytes;
+  *free_bytes = bytes - std::min(bytes, capi::interpreter::allocated_bytes());
+  return status();
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
-  if (capi::interpreter::allocated_bytes() + bytes > kDeviceBytes) return cudaErrorMemoryAllocation;
+  if (const cudaError_t error = status()) return error;
+  if (capi::interpreter::allocated_bytes() + bytes > simulated_device().bytes) {
+    return cudaErrorMemoryAllocation;
+  }
   *data = capi::interpreter::allocate(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 cudaError_t cudaFree(void* data) {
+  if (const cudaError_t error = status()) return error;
   return data == nullptr || capi::interpreter::release(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  if (const cudaError_t error = status()) return error;
   *data = std::malloc(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -141,6 +159,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  if (const cudaError_t error = status()) return error;
   *stream = new CUstream_st();
   return cudaSuccess;
 }
@@ -149,7 +168,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return stream->recording == nullptr ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
+  return stream->recording == nullptr ? status() : cudaErrorStreamCaptureUnsupported;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new CUevent_st();
@@ -165,7 +184,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     return cudaSuccess;
   });
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return status(); }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   *milliseconds = std::chrono::duration<float, std::milli>(to->recorded - from->recorded).count();
@@ -173,6 +192,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (const cudaError_t error = status()) return error;
   if (stream->recording != nullptr) return cudaErrorStreamCaptureUnsupported;
   stream->recording = new CUgraph_st();
   return cudaSuccess;

@@ -107,6 +107,8 @@ export interface ChildOptions {
   readonly onLine?: (line: string, child: ChildProcess) => void;
   /** The process kills itself with SIGKILL this many steps after its start, a fraction being time within a step. */
   readonly dieAfterSteps?: number;
+  /** Environment variables besides this process's. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Largest file that it may write, KiB. */
   readonly fileLimit?: number;
 }
@@ -115,7 +117,7 @@ export interface ChildOptions {
 export function trainInChild(
   folder: TemporaryFolder,
   config: Config,
-  { onLine, dieAfterSteps, fileLimit }: ChildOptions = {},
+  { onLine, dieAfterSteps, env, fileLimit }: ChildOptions = {},
 ): Promise<ChildEnd> {
   const path = folder.write('child.json', JSON.stringify(config));
   const node = [process.execPath, '--import', 'tsx', join('test', 'support', 'child_run.ts'), path];
@@ -123,6 +125,7 @@ export function trainInChild(
   const limit = fileLimit === undefined ? '' : `ulimit -f ${fileLimit}; `;
   const child = spawn('bash', ['-c', `${limit}exec "$@"`, 'bash', ...node], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
   });
   const lines: string[] = [];
   let stderr = '';

@@ -14,7 +14,8 @@ namespace capi {
 
 namespace {
 
-constexpr size_t kLeastMajor = 12;
+// What the declarations of cublaslt.h hold for; another major version may change them.
+constexpr size_t kLeastMajor = 12, kNewestMajor = 13;
 
 struct Opened {
   CublasLt library = {};
@@ -110,7 +111,8 @@ std::string open_file(const std::string& file, CublasLt* library) {
   }
   if (const char* missing = find_functions(opened, library)) return file + " lacks " + missing;
   library->version = library->get_version();
-  if (major_of(library->version) < kLeastMajor) {
+  const size_t major = major_of(library->version);
+  if (major < kLeastMajor || major > kNewestMajor) {
     return file + " is version " + cublaslt_version_text(library->version);
   }
   library->path = path_of(reinterpret_cast<const void*>(library->matmul), file);
@@ -129,7 +131,7 @@ Opened open_library() {
   const std::string named = variable("CAPI_CUBLASLT");
   if (!named.empty()) {
     if (opens(named)) return result;
-    result.problem = "CAPI_CUBLASLT names no cuBLASLt 12 or newer: " + tried;
+    result.problem = "CAPI_CUBLASLT names no cuBLASLt 12 or 13: " + tried;
     return result;
   }
   const std::vector<std::string> patterns = folders();
@@ -145,7 +147,7 @@ Opened open_library() {
     if (files_like(pattern + "/libcublasLt.so.1[23]").empty()) tried += "; nothing in " + pattern;
   }
   result.problem =
-      "cuBLASLt 12 or newer was not found; install CUDA's cuBLAS (`pip install nvidia-cublas` is "
+      "cuBLASLt 12 or 13 was not found; install CUDA's cuBLAS (`pip install nvidia-cublas` is "
       "enough) or set CAPI_CUBLASLT to its libcublasLt.so. Tried: " +
       tried;
   return result;

@@ -2,11 +2,12 @@
 
 #include <cuda_runtime.h>
 
-#include <mutex>
+#include <atomic>
 
 #include "core/cuda/check.h"
 #include "core/cuda/cublaslt.h"
 #include "core/error.h"
+#include "core/storage.h"
 
 namespace capi {
 
@@ -47,6 +48,28 @@ std::string find_problem(const CudaReport& report, cudaError_t counted) {
   return "";
 }
 
+// Set once, by the first fault; left to the end of the process.
+std::atomic<const Error*> fault{nullptr};
+
+// A kernel's fault stays: whatever is asked of the device then fails as well.
+bool device_answers() {
+  size_t free_bytes = 0, total_bytes = 0;
+  cudaGetLastError();
+  return cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess;
+}
+
+std::string fault_text(const Error& error, const std::vector<const char*>& launched) {
+  std::string text = "[cuda] Expected the device to run ";
+  for (size_t i = 0; i < launched.size(); ++i) {
+    text += std::string(i == 0 ? "" : ", ") + launched[i];
+  }
+  text += " but it faulted: " + std::string(error.what());
+  if (launched.size() > 1) {
+    text += "; it is one of these ops, and CUDA_LAUNCH_BLOCKING=1 tells which";
+  }
+  return text + ". This process cannot use the device again; start another";
+}
+
 // What is there besides cuBLASLt, which takes a while to open.
 CudaReport device_report() {
   CudaReport report;
@@ -73,6 +96,10 @@ CudaReport device_report() {
     report.devices.front().free_bytes = free_bytes;
   }
   cudaGetLastError();  // what was asked above must not show up in the next op's check
+  if (const Error* first = fault.load()) {
+    report.lost = true;
+    report.problem = std::string("an earlier fault ended it: ") + first->what();
+  }
   return report;
 }
 
@@ -80,6 +107,21 @@ CudaReport device_report() {
 const std::string& usable_problem() {
   static const std::string* const problem = new std::string(device_report().problem);
   return *problem;
+}
+
+std::atomic<size_t> refused{0};
+
+[[noreturn]] void throw_out_of_memory(size_t bytes) {
+  refused = bytes;
+  cudaGetLastError();
+  size_t free_bytes = 0, total_bytes = 0;
+  CAPI_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  const auto text = [](size_t count) { return std::to_string(count); };
+  throw Error(ErrorCode::kOutOfMemory,
+              "[storage] Expected " + text(bytes) + " bytes of device memory but " +
+                  text(free_bytes) + " of " + text(total_bytes) + " are free; this process has " +
+                  text(Storage::live_bytes(Backend::kCuda)) + " and had " +
+                  text(Storage::peak_bytes(Backend::kCuda)) + " at its peak");
 }
 
 // On a stream of its own: waiting for the whole device is forbidden while any stream is captured.
@@ -113,9 +155,23 @@ CudaReport cuda_report() {
 }
 
 void expect_cuda() {
+  if (const Error* first = fault.load()) throw *first;
   if (usable_problem().empty()) return;
   throw Error(ErrorCode::kBackendUnavailable,
               "[cuda] Expected a CUDA device but " + usable_problem());
+}
+
+Error device_fault(const Error& error, const std::vector<const char*>& launched) {
+  if (const Error* first = fault.load()) return *first;
+  if (error.code() != ErrorCode::kCuda || launched.empty()) return error;
+  if (device_answers()) {  // refused at once, so by the op that asked
+    return Error(ErrorCode::kCuda, std::string(error.what()) + "; the op is " + launched.back());
+  }
+  auto* const made = new Error(ErrorCode::kCuda, fault_text(error, launched));
+  const Error* first = nullptr;
+  if (fault.compare_exchange_strong(first, made)) return *made;
+  delete made;
+  return *first;
 }
 
 void* device_allocate(size_t bytes) {
@@ -123,15 +179,7 @@ void* device_allocate(size_t bytes) {
   void* data = nullptr;
   const size_t asked = bytes == 0 ? 1 : bytes;
   const cudaError_t error = cudaMalloc(&data, asked);
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    size_t free_bytes = 0, total_bytes = 0;
-    CAPI_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
-    throw Error(ErrorCode::kOutOfMemory, "[storage] Expected " + std::to_string(bytes) +
-                                             " bytes of device memory but " +
-                                             std::to_string(free_bytes) + " of " +
-                                             std::to_string(total_bytes) + " are free");
-  }
+  if (error == cudaErrorMemoryAllocation) throw_out_of_memory(bytes);
   CAPI_CUDA_CHECK(error);
   const cudaError_t zeroed = zero_now(data, asked);
   if (zeroed != cudaSuccess) device_release(data);
@@ -139,7 +187,11 @@ void* device_allocate(size_t bytes) {
   return data;
 }
 
-// After a failure of the device nothing can be freed, and at exit nothing needs to be.
-void device_release(void* data) noexcept { cudaFree(data); }
+size_t device_refused_bytes() { return refused; }
+
+// After a fault nothing can be freed, and at exit nothing needs to be.
+void device_release(void* data) noexcept {
+  if (fault.load() == nullptr) cudaFree(data);
+}
 
 }  // namespace capi
