@@ -2,6 +2,8 @@
 // running maximum, sum and output stay in its registers.
 #pragma once
 
+#include <cmath>
+
 #include "ops/attention/attention_cuda.h"
 #include "ops/attention/mma_tile_cuda.h"
 
@@ -15,7 +17,7 @@ constexpr int kStepKeys = 32;
 template <int kD>
 struct RunningSoftmax {
   float sums[kD / kPiece][4] = {};  // weights times values
-  float most[2] = {__int_as_float(0xff800000), __int_as_float(0xff800000)};
+  float most[2] = {-INFINITY, -INFINITY};
   float total[2] = {};  // this lane's columns only, until the end
 };
 
@@ -43,7 +45,7 @@ __device__ __forceinline__ void score_keys(float (&scores)[kStepKeys / 8][4], co
   for (int t = 0; t < kStepKeys / 8; ++t) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      if (t * 8 + pair_column + e % 2 >= count) scores[t][e] = __int_as_float(0xff800000);
+      if (t * 8 + pair_column + e % 2 >= count) scores[t][e] = -INFINITY;
     }
   }
 }
