@@ -8,6 +8,12 @@
 
 namespace capi::addon {
 
+namespace {
+
+const char* backend_name(Backend backend) { return backend == Backend::kCuda ? "cuda" : "cpu"; }
+
+}  // namespace
+
 std::string describe(const Napi::Value& value) {
   if (value.IsUndefined()) return "undefined";
   if (value.IsNull()) return "null";
@@ -38,8 +44,22 @@ MatrixView Args::matrix(const char* name) {
   const MatrixHandle* handle = MatrixHandle::from(value.As<Napi::Object>().Get("handle"));
   if (handle == nullptr) fail(name, "a Tensor", "another object");
   MatrixHandle::Borrowed borrowed = handle->borrow(op_, name);
+  expect_one_device(name, borrowed.view.backend);
   storages_.push_back(std::move(borrowed.storage));
   return borrowed.view;
+}
+
+// The front door checks it too; the names of the two are known here.
+void Args::expect_one_device(const char* name, Backend backend) {
+  if (storages_.empty()) {
+    first_ = name;
+    return;
+  }
+  const Backend expected = storages_.front()->backend();
+  if (backend == expected) return;
+  throw Error(ErrorCode::kDeviceMismatch,
+              std::string("[") + op_ + "] Expected " + name + " on " + backend_name(expected) +
+                  ", where " + first_ + " is, but received a tensor on " + backend_name(backend));
 }
 
 MatrixView Args::optional_matrix(const char* name) {

@@ -24,7 +24,7 @@ class Args {
  public:
   Args(const Napi::CallbackInfo& info, const char* op);
 
-  // A tensor: an object whose `handle` is a Matrix of this addon.
+  // A tensor: an object whose `handle` is a Matrix of this addon. All of an op lie on one device.
   MatrixView matrix(const char* name);
   // An empty view when the property is undefined.
   MatrixView optional_matrix(const char* name);
@@ -78,12 +78,14 @@ class Args {
 
  private:
   Napi::Value get(const char* name) const;
+  void expect_one_device(const char* name, Backend backend);
   [[noreturn]] void fail(const char* name, const std::string& expected,
                          const std::string& received) const;
 
   Napi::Env env_;
   Napi::Object options_;
   const char* op_;
+  const char* first_ = nullptr;  // the name of the first tensor
   std::vector<std::shared_ptr<Storage>> storages_;
 };
 

@@ -103,11 +103,3 @@ test('more memory than the device has is refused with both numbers', () => {
     }),
   );
 });
-
-test('tensors of two backends are refused by an op', () => {
-  using x = Tensor.zeros([rows, cols], 'f32');
-  const storage = new addon.Storage(rows * cols * 4, 'cpu');
-  const y = { handle: storage.matrix(0, 'f32', rows, cols, cols) } as unknown as Tensor;
-  expect(() => normalize({ x, y })).toThrow(expect.objectContaining({ code: 'ERR_CAPI_DEVICE_MISMATCH' }));
-  storage.dispose();
-});
