@@ -42,7 +42,7 @@ test('the first error names the ops that may be to blame, and each later use get
   const [code, message] = errors[0];
   expect(code).toBe('ERR_CAPI_CUDA');
   expect(message).toMatch(
-    /^\[cuda\] Expected the device to run cast, rms_norm_forward but it faulted: .*cudaErrorLaunchFailure.*; it is one of these ops, and CUDA_LAUNCH_BLOCKING=1 tells which\. This process cannot use the device again; start another$/,
+    /^\[cuda\] Expected the device to run cast, rms_norm_forward but one of these ops faulted: .*cudaErrorLaunchFailure.*\. This process cannot use the device again; start another, under NVIDIA's compute-sanitizer to learn which kernel it was$/,
   );
   expect(report).toMatchObject({ lost: true, problem: expect.stringContaining(message) });
 });
@@ -55,10 +55,15 @@ test('an op that ran alone since the last wait is named as the one', () => {
     console.log(await addon.synchronize().catch(({ message }) => message));`,
     fault(1),
   );
-  expect(stdout).toMatch(/^\[cuda\] Expected the device to run cast but it faulted: (?!.*one of)/);
+  expect(stdout).toMatch(/^\[cuda\] Expected the device to run cast but it faulted: /);
 });
 
-const settings = ['efficiency.backend=cuda', 'train.checkpointing.period=2', 'train.log_loss_every=3'];
+const settings = [
+  'efficiency.backend=cuda',
+  'optim.total_iters=6',
+  'train.checkpointing.period=2',
+  'train.log_loss_every=3',
+];
 
 test('a run that loses its device keeps its last checkpoint, and goes on from it to the same bits', async () => {
   using folder = new TemporaryFolder();
@@ -66,7 +71,7 @@ test('a run that loses its device keeps its last checkpoint, and goes on from it
   const calm = tinyConfig(folder, [...settings, `train.output_dir=${join(folder.path, 'calm')}`]);
   await train(calm);
 
-  const life = await trainInChild(folder, config, { env: fault(1000) });
+  const life = await trainInChild(folder, config, { env: fault(450) }); // a step is about 115 launches
   const steps = life.lines.filter((line) => line.startsWith('step')).length;
   expect(steps).toBeGreaterThan(2); // in a graph, after a checkpoint
   expect(steps).toBeLessThan(config.optim.total_iters);

@@ -63,11 +63,10 @@ std::string fault_text(const Error& error, const std::vector<const char*>& launc
   for (size_t i = 0; i < launched.size(); ++i) {
     text += std::string(i == 0 ? "" : ", ") + launched[i];
   }
-  text += " but it faulted: " + std::string(error.what());
-  if (launched.size() > 1) {
-    text += "; it is one of these ops, and CUDA_LAUNCH_BLOCKING=1 tells which";
-  }
-  return text + ". This process cannot use the device again; start another";
+  text += launched.size() == 1 ? " but it faulted: " : " but one of these ops faulted: ";
+  return text + error.what() +
+         ". This process cannot use the device again; start another, under NVIDIA's "
+         "compute-sanitizer to learn which kernel it was";
 }
 
 // What is there besides cuBLASLt, which takes a while to open.
