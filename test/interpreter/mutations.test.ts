@@ -39,7 +39,7 @@ const mutations: readonly Mutation[] = [
     right: 'if (aligned_rows({op.c, op.bias, op.residual, op.pre}, kVec)) {',
     wrong: 'if (true) {',
     tests: 'test/ops/gemm.test.ts',
-    found: /misaligned/,
+    found: /misaligned.*; the op is gemm/,
   },
   {
     mistake: 'swapped fragments',
