@@ -22,7 +22,7 @@ nvcc=$(bash scripts/find_nvcc.sh 2>/dev/null) || {
   export CAPI_CUDA=OFF
 }
 # With the flags that cmake-js sets, ccache knows the files again.
-CXXFLAGS=-DBUILDING_NODE_EXTENSION CAPI_WARNINGS_AS_ERRORS=ON npm run --silent prebuild:native >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
+CXXFLAGS=-DBUILDING_NODE_EXTENSION CAPI_WARNINGS_AS_ERRORS=ON npm run --silent prebuilds >"$work/prebuild.log" 2>&1 || { tail -n 30 "$work/prebuild.log"; exit 1; }
 ls prebuilds/linux-x64/*.node
 
 step "tarball"

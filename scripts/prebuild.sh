@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# prebuilds/linux-x64/capi-vit.node, for a release. Run it as `npm run prebuild:native`: it needs npm's node-gyp, and Python.
+# prebuilds/linux-x64/capi-vit.node, for a release. Run it as `npm run prebuilds`: it needs npm's node-gyp, and Python.
 # It deletes build/, as node-gyp does. One binary serves machines with and without a GPU, so it needs nvcc;
 # CAPI_CUDA=OFF leaves the CUDA kernels out.
 set -euo pipefail
