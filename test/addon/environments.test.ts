@@ -69,16 +69,17 @@ test('storages that are collected without dispose are counted as leaks; disposed
   expect(second.leakedStorages).toBeGreaterThan(40);
 });
 
-/** Enqueues a second of work, with a read behind it that nobody will see. */
+/** Enqueues a second of work, with a read behind it that nobody will see. `begun` resolves when the work has. */
 const busy = `
   const a = Tensor.zeros([768, 768], 'f32');
   const c = Tensor.zeros([768, 768], 'f32');
+  const begun = c.read();
   for (let i = 0; i < 50; i++) ops.gemm({ a, b: a, c });
   c.read();`;
 
 test.each([
   ['process.exit', `${busy} process.exit(7);`, 7],
-  ['process.exit later', `${busy} setTimeout(() => process.exit(7), 30);`, 7],
+  ['process.exit later', `${busy} begun.then(() => process.exit(7));`, 7],
   ['an error nobody catches', `${busy} throw new RangeError('mine');`, 1],
 ])('a process may end during work: %s', (_how, body, status) => {
   expect(runModule(body)).toMatchObject({ status, signal: null });
