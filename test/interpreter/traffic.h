@@ -2,8 +2,8 @@
 //
 // Counted once for each block that touches a sector, read and written apart: as if a block's first
 // level cache held all that it uses, and nothing were shared between blocks. Rows read again by
-// another block, sectors used in part, and passes of further kernels count; a second loop of a block
-// over its own row does not.
+// another block, sectors used in part, and passes of further kernels count; a second loop of a
+// block over its own row does not.
 #pragma once
 
 #include <cstddef>
