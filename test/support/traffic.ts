@@ -88,6 +88,32 @@ export const cases: readonly Case[] = [
     },
   },
   {
+    op: 'weightNormForward',
+    launches: 1,
+    most: 1.01,
+    operands() {
+      const [v, g, weight] = [f32(128, 256), f32(128, 1), bf16(128, 256)];
+      return {
+        reads: [v, g],
+        writes: [weight],
+        run: () => ops.weightNormForward({ v, g, weight, eps: 1e-12 }),
+      };
+    },
+  },
+  {
+    op: 'weightNormBackward',
+    launches: 1,
+    most: 1.01,
+    operands() {
+      const [v, g, gradG, gradV] = [f32(128, 256), f32(128, 1), f32(128, 1), f32(128, 256)];
+      return {
+        reads: [v, g, gradV],
+        writes: [gradV, gradG],
+        run: () => ops.weightNormBackward({ v, g, gradWeight: gradV, gradV, gradG, eps: 1e-12 }),
+      };
+    },
+  },
+  {
     op: 'adamwEma',
     launches: 2,
     most: 1.01,
@@ -163,6 +189,35 @@ export const cases: readonly Case[] = [
     operands() {
       const [x, y, indices] = [bf16(256, 256), bf16(128, 256), i32(range(128, 2), 1, 128)];
       return { reads: [y, indices], writes: [y], run: () => ops.gatherRows({ x, indices, y }) };
+    },
+  },
+  {
+    // Each image reads the registers again, 32 KB for ViT-L, which L2 holds.
+    op: 'tokensForward',
+    launches: 1,
+    most: 1.05,
+    operands() {
+      const [tokens, patches, registers] = [bf16(8 * 44, 256), bf16(8 * 40, 256), bf16(4, 256)];
+      const layout = { batch: 8, nRegisters: 4, nVisible: 40, nMasked: 0 };
+      return {
+        reads: [patches, registers],
+        writes: [tokens],
+        run: () => ops.tokensForward({ tokens, patches, registers, ...layout }),
+      };
+    },
+  },
+  {
+    op: 'tokensBackward',
+    launches: 3,
+    most: 1.03,
+    operands() {
+      const [gradTokens, gradPatches, gradRegisters] = [bf16(8 * 44, 256), bf16(8 * 40, 256), f32(4, 256)];
+      const layout = { batch: 8, nRegisters: 4, nVisible: 40, nMasked: 0 };
+      return {
+        reads: [gradTokens],
+        writes: [gradPatches, gradRegisters],
+        run: () => ops.tokensBackward({ gradTokens, gradPatches, gradRegisters, ...layout }),
+      };
     },
   },
   {
