@@ -4,6 +4,7 @@
  * are made, used and dropped chunk by chunk of positions, rows position-major so that a position's images lie together.
  */
 
+import type { Backend } from '../native/addon.js';
 import type { Arena } from '../tensor/arena.js';
 import type { ComputeDtype } from '../tensor/dtype.js';
 import { ops } from '../tensor/ops.js';
@@ -13,8 +14,12 @@ import type { Tensor } from '../tensor/tensor.js';
 export const clusteringNames = { weight: 'head.layer.weight', bias: 'head.layer.bias' };
 
 const inputEps = 1e-7;
-/** Logits of one chunk: large enough for full GEMM speed, small enough to stay near the cores. */
-const chunkBytes = 32 << 20;
+/**
+ * Logits of one chunk. CPU: large enough for full GEMM speed, small enough to stay near the cores. CUDA: 16 positions of
+ * the default recipe, 256 MiB of bf16. A chunk reads the f32 gradient of the weight, 67 MB for ViT-L, and writes it again:
+ * that costs more than what smaller chunks would save by staying in the L2 cache.
+ */
+const chunkLogits: Readonly<Record<Backend, number>> = { cpu: 8 << 20, cuda: 128 << 20 };
 
 export interface ClusteringConfig {
   /** B, N, D, K */
@@ -100,7 +105,8 @@ export class ClusteringHead {
     const column = () => arena.reserve([1, numClusters], 'f32');
     this.#columns = config.positionwise ? undefined : { max: column(), scale: column(), sums: column() };
     const rowScale = config.positionwise ? undefined : arena.reserve([1, positions * images], 'f32');
-    const most = chunkPositions(config);
+    const fitting = Math.floor(chunkLogits[arena.backend] / (images * numClusters));
+    const most = Math.max(1, Math.min(positions, fitting));
     const buffer = arena.reserve([most * images, numClusters], dtype);
     this.#chunks = Array.from({ length: Math.ceil(positions / most) }, (_, i) => {
       const begin = i * most * images;
@@ -218,8 +224,4 @@ export class ClusteringHead {
       });
     }
   }
-}
-
-function chunkPositions({ images, positions, numClusters }: ClusteringConfig): number {
-  return Math.max(1, Math.min(positions, Math.floor(chunkBytes / (images * numClusters * 4))));
 }

@@ -7,7 +7,8 @@ set(CUDA_SOURCES
   test/interpreter/interpreter.cpp
   test/interpreter/memory.cpp
   test/interpreter/runtime.cpp
-  test/interpreter/simulated_device.cpp)
+  test/interpreter/simulated_device.cpp
+  test/interpreter/traffic.cpp)
 set(CUDA_INCLUDES test/interpreter/include)
 set_source_files_properties(${CUDA_KERNELS} PROPERTIES
   LANGUAGE CXX
@@ -22,7 +23,8 @@ add_executable(interpreter_self_test
   test/interpreter/interpreter.cpp
   test/interpreter/memory.cpp
   test/interpreter/runtime.cpp
-  test/interpreter/simulated_device.cpp)
+  test/interpreter/simulated_device.cpp
+  test/interpreter/traffic.cpp)
 set_source_files_properties(test/interpreter/self_test.cu PROPERTIES
   LANGUAGE CXX
   COMPILE_OPTIONS "-x;c++;-fsanitize=thread;-O1;-g1;-Wno-unknown-pragmas;-Wno-tsan")

@@ -13,6 +13,7 @@
 
 #include "memory.h"
 #include "simulated_device.h"
+#include "traffic.h"
 
 // Saves the registers that a call must keep, and the stack pointer at *save; continues where `load`
 // was saved.
@@ -98,6 +99,7 @@ struct Machine {
   std::mutex memory_mutex;
   DeviceMemory memory;
   SharedMemory shared;
+  Traffic traffic;
   Stacks stacks;
   std::vector<Fiber> fibers;
   std::vector<uint32_t> warp_epochs;
@@ -362,7 +364,9 @@ void check(const void* address, size_t size, bool write, int by_lane, const void
     const std::string mistake =
         write ? m.shared.write(offset, size, now) : m.shared.read(offset, size, now);
     if (!mistake.empty()) bad(mistake);
-  } else if (!m.memory.contains(address, size)) {
+  } else if (m.memory.contains(address, size)) {
+    m.traffic.count(address, size, write);
+  } else {
     if (own_memory(address, size) || (!write && static_data(address))) return;
     const auto* byte = static_cast<const unsigned char*>(address);
     constexpr size_t kReach = 4096;  // an index that is off by a row or two
@@ -417,6 +421,7 @@ void async_copy(void* shared, const void* global, size_t bytes, bool valid) {
   }
   const std::string mistake = m.shared.begin_async(offset, bytes, now_of(m.current->number));
   if (!mistake.empty()) fail("an asynchronous copy: " + mistake);
+  if (valid) m.traffic.count(global, bytes, false);
   m.current->filling.push_back({shared, global, bytes, valid});
 }
 
@@ -468,7 +473,9 @@ std::string run(const Launch& launch) {
       prepare(fiber, t);
     }
     run_block(reverse);
+    m.traffic.end_block();
   }
+  m.traffic.end_launch();
   in_kernel = false;
   m.launch = nullptr;
   return m.failure;

@@ -14,7 +14,7 @@
 //   - barriers and warp operations that not every thread reaches
 //
 // CAPI_INTERPRETER_ORDER=reverse runs blocks and threads in the opposite order: results that depend
-// on the order differ.
+// on the order differ. CAPI_INTERPRETER_TRAFFIC=<file> counts what each kernel moves (traffic.h).
 #pragma once
 
 #include <cstddef>

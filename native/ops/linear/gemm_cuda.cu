@@ -7,6 +7,7 @@
 // ViT-L and bf16, [139264, 4096], what passes through memory is then c and pre, 2 or 4 bytes an
 // element, instead of 10 or 12.
 #include "core/cuda/block.h"
+#include "core/cuda/device_attribute.h"
 #include "core/cuda/launch.h"
 #include "core/device_queue.h"
 #include "core/normal_tail.h"
@@ -177,9 +178,7 @@ MatrixView columns_of(MatrixView view, int64_t first, int64_t cols) {
 
 // Sums of so many rows leave half of the L2 cache to the operands.
 int64_t rows_of_a_part(int64_t sums_stride) {
-  int device = 0, l2_bytes = 0;
-  CAPI_CUDA_CHECK(cudaGetDevice(&device));
-  CAPI_CUDA_CHECK(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device));
+  const int l2_bytes = device_attribute(cudaDevAttrL2CacheSize);
   const int64_t rows = l2_bytes / 2 / (sums_stride * static_cast<int64_t>(sizeof(float)));
   return rows < kPartRows ? kPartRows : rows / kPartRows * kPartRows;
 }

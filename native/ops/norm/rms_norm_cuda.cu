@@ -147,7 +147,9 @@ __global__ void rms_norm_backward_kernel(const T* x,         // (source rows, di
   }
 }
 
-constexpr int kMergeThreads = 128;
+constexpr int kMergeThreads = 32;  // the columns of ViT-L are then work for 32 multiprocessors
+// Partial sums asked for before the first is added: a batch of ViT-L leaves 848 of each column.
+constexpr int kMergeAhead = 16;
 
 // One thread a column; chunks are added in order.
 __global__ void merge_partials_kernel(const float* __restrict__ partials,  // (chunks, dim)
@@ -156,6 +158,7 @@ __global__ void merge_partials_kernel(const float* __restrict__ partials,  // (c
   const int i = static_cast<int>(blockIdx.x * kMergeThreads + threadIdx.x);
   if (i >= dim) return;
   float total = 0.0f;
+#pragma unroll kMergeAhead
   for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partials[chunk * dim + i];
   grad_weight[i] = total;
 }
