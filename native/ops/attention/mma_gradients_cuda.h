@@ -12,7 +12,7 @@ constexpr int kMostGroupKeys = kMostGroupWarps * kFragment;
 constexpr int kTileQueries = 64;  // their columns in dS fill the banks once
 constexpr int kQueryPieces = kTileQueries / kPiece;
 
-// A block's shared memory: 72.5 KB at 64 channels. Of one size, so that every place in it is a
+// A block's shared memory: 72.5 KiB at 64 channels. Of one size, so that every place in it is a
 // constant from its beginning and takes no register.
 template <int kD>
 struct alignas(16) BackwardTiles {
