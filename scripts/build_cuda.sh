@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the addon with its CUDA kernels into build/, where it replaces the one without, or into the folder after --out.
+# Builds the addon with its CUDA kernels into build/, where it replaces the one without (`npm run build:native` brings that back), or into the folder after --out.
 # Needs nvcc (scripts/find_nvcc.sh), no GPU and no driver.
 #
 #   scripts/build_cuda.sh [--out <folder>] [options of cmake-js, such as --CDCMAKE_CUDA_ARCHITECTURES=90a-real]
@@ -13,8 +13,7 @@ if [ "${1:-}" = --out ]; then
 fi
 nvcc=$(bash scripts/find_nvcc.sh)
 echo "build_cuda: $nvcc, CUDA $("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')"
-CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} \
-  node_modules/.bin/cmake-js build --out "$out" --CDCAPI_CUDA=ON "--CDCMAKE_CUDA_COMPILER=$nvcc" "$@"
+bash scripts/build_addon.sh "$out" --CDCAPI_CUDA=ON "--CDCMAKE_CUDA_COMPILER=$nvcc" "$@"
 echo "build_cuda: $out/Release/capi.node, $(du -h "$out/Release/capi.node" | cut -f 1)"
 CAPI_ADDON=$PWD/$out/Release/capi.node node -e '
   const { built, problem } = require(process.env.CAPI_ADDON).cuda();

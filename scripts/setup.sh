@@ -88,9 +88,8 @@ build_addon() {
   local stamp=build/.addon-is-current
   is_current $stamp CMakeLists.txt native && [ -f build/Release/capi.node ] && return
   [ -f build/CMakeCache.txt ] || say "compiling the native addon (a few minutes the first time)"
-  # Make, unlike Ninja, builds with one process unless told.
-  CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} \
-    run_step "compiling the native addon" native node_modules/.bin/cmake-js build --out build
+  # Without options: what was chosen for the folder before, such as CUDA kernels, stays.
+  run_step "compiling the native addon" native bash scripts/build_addon.sh build
   touch $stamp
 }
 

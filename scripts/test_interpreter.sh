@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} npm run --silent build:interpreter
+npm run --silent build:interpreter
 results=()
 [ -z "${TEST_RESULTS:-}" ] || results=(--json --outputFile "$TEST_RESULTS/interpreter.json")
 if [ $# -eq 0 ]; then set -- test/interpreter test/ops; fi

@@ -78,7 +78,9 @@ const stepRatio = (at: string, size: SizeName, least: number): Goal => ({
   bound: { least },
   unit: '×',
   measure: ({ steps }) =>
-    lowest(torchSteps(steps, size, 'compile', 'reduce-overhead').map((row) => row.speedUp?.median)),
+    torchSteps(steps, size, 'compile').length === 0
+      ? undefined
+      : lowest(torchSteps(steps, size, 'compile', 'reduce-overhead').map((row) => row.speedUp?.median)),
 });
 
 export const goals: readonly Goal[] = [
@@ -105,7 +107,9 @@ export const goals: readonly Goal[] = [
     bound: { most: 0.7 },
     unit: '×',
     measure: ({ steps }) =>
-      highest(torchSteps(steps, 'vit_l', 'eager', 'compile').map((row) => row.memoryRatio)),
+      torchSteps(steps, 'vit_l', 'eager').length === 0 || torchSteps(steps, 'vit_l', 'compile').length === 0
+        ? undefined
+        : highest(torchSteps(steps, 'vit_l', 'eager', 'compile').map((row) => row.memoryRatio)),
   },
 ];
 
@@ -113,8 +117,10 @@ function opAt(torch: string, dtype: string): (rows: Rows) => OpRow | undefined {
   return ({ ops }) => ops.find((row) => row.torch === torch && row.dtype === dtype);
 }
 
+/** Needs a form of each mode: what PyTorch failed to run was not beaten. */
 function best(row: OpRow | undefined) {
-  return row && bestForm(row, '');
+  if (row === undefined || !bestForm(row, 'eager') || !bestForm(row, 'compile')) return undefined;
+  return bestForm(row, '');
 }
 
 /** Of the roofline: of the peak that allows less. */

@@ -1,4 +1,4 @@
-/** Batches on their way from the loader to the device, so that the device seldom waits for one. */
+/** Batches on their way from the loader to the device, which then seldom waits for the host. */
 import type { ImageLoader } from '../data/loader.js';
 import type { Batch } from './batch.js';
 

@@ -151,6 +151,7 @@ class Trainer {
         // After a skipped step the weights may be the reason for it: only after a good one do they replace older ones.
         if (this.#skippedInARow === 0 && checkpoints.isDue(this.#iteration)) {
           await checkpoints.trySave(this.#iteration);
+          last = checkpoints.last;
         }
         fed = await this.#nextBatch(feed, checkpoints);
       }

@@ -89,12 +89,22 @@ class Args {
   std::vector<std::shared_ptr<Storage>> storages_;
 };
 
+// Names what an op enqueues, and nothing after it: an op that is refused enqueues nothing.
+class NamedWork {
+ public:
+  NamedWork(Stream& stream, const char* op) : stream_(stream) { stream_.name_next(op); }
+  ~NamedWork() { stream_.name_next(nullptr); }
+
+ private:
+  Stream& stream_;
+};
+
 // An op: body reads arguments and calls the front door, which enqueues. Returns undefined.
 template <typename Body>
 Napi::Value enqueue_op(const Napi::CallbackInfo& info, const char* op, const Body& body) {
   return guarded(info, [&] {
     Args args(info, op);
-    args.stream()->name_next(op);
+    const NamedWork named(*args.stream(), op);
     body(args);
     args.retain();
     return info.Env().Undefined();

@@ -15,6 +15,7 @@ struct CudaDevice {
   int major, minor;  // compute capability
   int multiprocessors;
   size_t total_bytes, free_bytes;
+  size_t shared_bytes;  // that a block may have
 };
 
 // Why the CUDA backend can or cannot be used. Nothing here throws: a report is wanted most where

@@ -31,8 +31,8 @@ class Stream {
   // Runs work after everything enqueued before it. What it throws poisons the stream: results are
   // undefined from there on, so what is queued never runs and later calls throw the same error.
   void enqueue(std::function<void()> work);
-  // The name, a literal, of the op that the next call of enqueue is part of: for the message when
-  // it fails. On the thread that enqueues.
+  // The name, a literal, of the op that the next call of enqueue is part of, or null: for the
+  // message when it fails. On the thread that enqueues.
   void name_next(const char* op) { next_name_ = op; }
   // Calls told, on the stream's thread, after everything enqueued before it: with null, or with the
   // error that poisoned the stream. told must not throw.

@@ -128,6 +128,17 @@ describe('goals', () => {
     for (const one of goals) expect(judge(one, rows, on).verdict).toBe('not measured');
   });
 
+  test('what PyTorch failed to run was not beaten', () => {
+    const row = attentionRow(1);
+    const { 'eager flash': eager } = row.faster;
+    const eagerOnly = { ...row, faster: { 'eager flash': eager! }, failures: ['compile flash: no compiler'] };
+    expect(judge(attentionRatio, { ...rows, ops: [eagerOnly] }, onH100).verdict).toBe('not measured');
+    const steps = stepRows().filter((step) => !step.implementation.includes('compile'));
+    for (const what of ['whole step, to compiled', "memory, to PyTorch's peak"]) {
+      expect(judge(goal(what, 'ViT-L', '×'), { ...rows, steps }, onH100).verdict).toBe('not measured');
+    }
+  });
+
   test('a run without the row says so', () => {
     const nothing = { ops: [], steps: [] };
     expect(judge(attentionShare, nothing, onH100)).toMatchObject({

@@ -55,8 +55,9 @@ function options() {
 /** What `capi doctor` prints, which it does in processes of its own: this one never touches the GPU. */
 function doctor(): { readonly cuda: CudaReport; readonly cpu: string; readonly node: string } {
   const command = [join(packageRoot(), 'js', 'capi.js'), 'doctor'];
-  execFileSync(process.execPath, command, { stdio: 'inherit' });
-  return JSON.parse(execFileSync(process.execPath, [...command, '--json'], { encoding: 'utf8' }));
+  const timeout = 120_000; // a driver that hangs must not hang the check
+  execFileSync(process.execPath, command, { stdio: 'inherit', timeout });
+  return JSON.parse(execFileSync(process.execPath, [...command, '--json'], { encoding: 'utf8', timeout }));
 }
 
 function machineStage({ problem }: CudaReport): StageResult {

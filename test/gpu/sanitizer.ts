@@ -4,7 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { basename, delimiter, join } from 'node:path';
 import type { TestResult } from './report.js';
 
-/** Each runs a hundred times slower than without, so: the ops with the most shared memory, and the most indices. */
+/** Each makes a test much slower, so: the ops with the most shared memory, and the most indices. */
 export const sanitizedOps = ['attention', 'residual', 'rms_norm_backward', 'sinkhorn_knopp'] as const;
 export const tools = ['memcheck', 'racecheck'] as const;
 

@@ -103,7 +103,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->minor = simulated_device().minor;
   properties->multiProcessorCount = kMultiprocessors;
   properties->totalGlobalMem = simulated_device().bytes;
-  properties->sharedMemPerBlockOptin = capi::interpreter::kMostSharedBytes;
+  properties->sharedMemPerBlockOptin = simulated_device().shared_bytes;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {

@@ -4,9 +4,12 @@
 //   CAPI_INTERPRETER_DRIVER=12040     the newest CUDA that the driver knows; 0: there is no driver
 //   CAPI_INTERPRETER_DEVICES=0        how many devices there are
 //   CAPI_INTERPRETER_CAPABILITY=7.5   the compute capability
+//   CAPI_INTERPRETER_SHARED=101376    shared memory that a block may have
 //   CAPI_INTERPRETER_BYTES=1000000    device memory
 //   CAPI_INTERPRETER_FAULT=500        the 500th kernel that runs faults
 #pragma once
+
+#include <cuda_runtime.h>
 
 #include <cstddef>
 
@@ -20,6 +23,7 @@ struct SimulatedDevice {
   int major = 8, minor = 0;
   // What a small device would have: out-of-memory paths can be reached.
   size_t bytes = size_t{1} << 30;
+  size_t shared_bytes = kMostSharedBytes;
   long faulting_launch = 0;  // 0: none
 };
 

@@ -25,6 +25,11 @@ const machines: readonly [what: string, env: Readonly<Record<string, string>>, p
     /^interpreter has compute capability 7\.5 but the kernels need 8\.0 or newer$/,
   ],
   [
+    'a device with less shared memory than the kernels need',
+    { CAPI_INTERPRETER_CAPABILITY: '8.6', CAPI_INTERPRETER_SHARED: '101376' },
+    /^interpreter allows a block 99 KiB of shared memory but the kernels need 163, as A100, H100 and newer data centre GPUs have$/,
+  ],
+  [
     'no cuBLASLt',
     { CAPI_CUBLASLT: nowhere },
     /^CAPI_CUBLASLT names no cuBLASLt 12 or 13: .*\/nowhere\/libcublasLt\.so\.13: cannot open/,

@@ -328,6 +328,22 @@ describe('attention', () => {
     expect(Array.from(lse).slice(0, 9).every(Number.isNaN)).toBe(true);
   });
 
+  test.each(['f32', 'bf16'] as const)(
+    'lets NaN in a position or a frequency through in %s',
+    async (dtype) => {
+      const size = { images: 2, heads: 1, d: 32, nQ: 9, nK: 9 };
+      const half = 9 * 32;
+      const position = problem('coupled', size, { dtype });
+      position.qCoordinates[0] = Number.NaN;
+      const { out } = await run(position, dtype);
+      expect(Array.from(out).slice(0, 32).every(Number.isNaN)).toBe(true);
+      expect(Array.from(out).slice(half).every(Number.isFinite)).toBe(true);
+      const frequency = problem('coupled', size, { dtype });
+      frequency.frequencies[0] = Number.NaN;
+      expect(Array.from((await run(frequency, dtype)).out).every(Number.isNaN)).toBe(true);
+    },
+  );
+
   test('survives scores of hundreds', async () => {
     const p = problem('none', { images: 1, heads: 1, d: 16, nQ: 9, nK: 17, cross: true });
     for (let i = 0; i < p.q.length; i++) p.q[i] = p.q[i]! * 100;

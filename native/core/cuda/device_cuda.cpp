@@ -19,6 +19,9 @@ std::string version_text(int version) {
 
 // The kernels are compiled for compute capability 8.0 and newer.
 constexpr int kLeastMajor = 8;
+// Of shared memory a block, as an A100 and all data centre GPUs after it have: attention and
+// Sinkhorn-Knopp keep a whole problem there.
+constexpr size_t kLeastSharedKiB = 163;
 
 // The oldest driver that runs this CUDA: NVIDIA's table "CUDA Toolkit and Minimum Driver Versions".
 const char* least_driver(int runtime_version) { return runtime_version >= 13000 ? "580" : "525"; }
@@ -44,6 +47,11 @@ std::string find_problem(const CudaReport& report, cudaError_t counted) {
   if (first.major < kLeastMajor) {
     return first.name + " has compute capability " + std::to_string(first.major) + "." +
            std::to_string(first.minor) + " but the kernels need 8.0 or newer";
+  }
+  if (first.shared_bytes < kLeastSharedKiB * 1024) {
+    return first.name + " allows a block " + std::to_string(first.shared_bytes / 1024) +
+           " KiB of shared memory but the kernels need " + std::to_string(kLeastSharedKiB) +
+           ", as A100, H100 and newer data centre GPUs have";
   }
   return "";
 }
@@ -83,9 +91,13 @@ CudaReport device_report() {
   for (int i = 0; counted == cudaSuccess && i < count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    CudaDevice device = {properties.name,           properties.major,
-                         properties.minor,          properties.multiProcessorCount,
-                         properties.totalGlobalMem, 0};
+    CudaDevice device = {properties.name,
+                         properties.major,
+                         properties.minor,
+                         properties.multiProcessorCount,
+                         properties.totalGlobalMem,
+                         0,
+                         properties.sharedMemPerBlockOptin};
     report.devices.push_back(device);
   }
   report.problem = find_problem(report, counted);

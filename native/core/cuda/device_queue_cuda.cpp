@@ -32,11 +32,15 @@ class PinnedBuffer {
     bytes_ = bytes;
     return data_;
   }
+  void* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
 
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
 };
+
+constexpr size_t kRoomForSmall = 64 * 1024;
 
 size_t packed_bytes(const MatrixView& view) {
   return static_cast<size_t>(view.rows) * row_bytes(view);
@@ -52,6 +56,7 @@ struct DeviceQueue::Impl {
   cudaStream_t stream = nullptr;
   cudaEvent_t uploaded = nullptr;  // the last upload has left its pinned buffer
   PinnedBuffer up, down;
+  size_t staged = 0;  // bytes of `up` that uploads since the last wait for `uploaded` have taken
   std::shared_ptr<Storage> scratch;
   bool capturing = false;
 
@@ -65,6 +70,19 @@ struct DeviceQueue::Impl {
   ~Impl() {
     cudaEventDestroy(uploaded);
     cudaStreamDestroy(stream);
+  }
+
+  // Pinned memory for an upload. Small ones fit behind a large one, so that a batch's flips need
+  // not wait until its images have left.
+  void* stage(size_t bytes) {
+    if (staged + bytes > up.bytes()) {
+      CAPI_CUDA_CHECK(cudaEventSynchronize(uploaded));
+      up.reserve(bytes + kRoomForSmall);
+      staged = 0;
+    }
+    void* const at = static_cast<char*>(up.data()) + staged;
+    staged += (bytes + 255) / 256 * 256;
+    return at;
   }
 
   void expect_not_capturing(const char* what) const {
@@ -94,8 +112,7 @@ void* DeviceQueue::scratch(size_t bytes) {
 void DeviceQueue::upload(const MatrixView& target, const void* packed) {
   impl_->expect_not_capturing("a copy from the host");
   if (target.size() == 0) return;
-  CAPI_CUDA_CHECK(cudaEventSynchronize(impl_->uploaded));
-  void* const staged = impl_->up.reserve(packed_bytes(target));
+  void* const staged = impl_->stage(packed_bytes(target));
   std::memcpy(staged, packed, packed_bytes(target));
   copy_rows(target, packed_view(staged, target), cudaMemcpyHostToDevice, impl_->stream);
   CAPI_CUDA_CHECK(cudaEventRecord(impl_->uploaded, impl_->stream));

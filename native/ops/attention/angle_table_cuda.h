@@ -14,11 +14,16 @@ namespace capi {
 constexpr float kAngleShift = 770.0f;
 constexpr uint32_t kAngleBits = 0x44400000u;  // of 768
 
+// No angle: neither half of one is 0. It stands for what is not finite, and comes back as NaN.
+constexpr uint32_t kNoAngle = 0;
+
 __device__ __forceinline__ uint32_t pack_angle(float cosine, float sine) {
+  if (cosine != cosine) return kNoAngle;  // then the sine is NaN too
   return (__float_as_uint(cosine + kAngleShift) & 0xffffu) | __float_as_uint(sine + kAngleShift)
                                                                  << 16;
 }
 __device__ __forceinline__ float cosine_of(uint32_t angle) {
+  if (angle == kNoAngle) return __uint_as_float(0x7fc00000u);
   return __uint_as_float((angle & 0xffffu) | kAngleBits) - kAngleShift;
 }
 __device__ __forceinline__ float sine_of(uint32_t angle) {

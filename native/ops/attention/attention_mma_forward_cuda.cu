@@ -1,6 +1,7 @@
 // The forward pass of attention in bf16 on tensor cores, for heads of 32 and 64 channels.
 #include <algorithm>
 
+#include "core/cuda/device_attribute.h"
 #include "core/cuda/launch.h"
 #include "ops/attention/mma_operands_cuda.h"
 #include "ops/attention/mma_softmax_cuda.h"
@@ -130,9 +131,7 @@ void forward(const AttentionForward& op, DeviceQueue& queue) {
   const bool whole = shared_bytes(padded_keys, kMostWarps, kD) <= kMostSharedBytes;
   // Warps share the tiles out evenly; where keys stream by, a warp's queries stay in its registers.
   const int64_t most_rounds = whole ? divide_up(tiles, kMostWarps) : 1;
-  int device = 0, processors = 0;
-  CAPI_CUDA_CHECK(cudaGetDevice(&device));
-  CAPI_CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
+  const int processors = device_attribute(cudaDevAttrMultiProcessorCount);
   const int64_t wanted_groups = std::min(most_rounds, divide_up(kEnoughBlocks * processors, pairs));
   const int64_t rounds = divide_up(most_rounds, wanted_groups);
   const int64_t warps =
