@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What nvcc made of each kernel, on every architecture of a build by scripts/build_cuda.sh: registers, static shared memory
 # (the kernels' own is dynamic), stack, spills. Fails where a kernel spills registers to memory and, where there is a
-# cuobjdump, where a kernel that multiplies matrices has no tensor core instruction. Compiles every kernel file again.
+# cuobjdump, where a kernel that multiplies matrices has no tensor core instruction, or the residual stream is stored in pieces
+# of less than 16 bytes. Compiles every kernel file again.
 #
 #   scripts/check_cuda.sh [build folder]
 set -euo pipefail
@@ -70,6 +71,7 @@ if ! cuobjdump=$(command -v "${CUOBJDUMP:-cuobjdump}"); then
   exit 0
 fi
 multiplying=0
+storing=0
 for object in "$folder"/*.o; do
   "$cuobjdump" -ptx "$object" >"$folder/ptx"
   "$cuobjdump" -sass "$object" >"$folder/sass"
@@ -85,5 +87,13 @@ for object in "$folder"/*.o; do
     missing=$(awk -F '\t' -v name="$name" '$3 == name && $1 == 0 { print $2 }' "$folder/found")
     [ -z "$missing" ] || fail "$name uses no tensor cores on $(echo $missing)"
   done <"$folder/expected"
+
+  # nvcc may split a store of 16 bytes, which no test on the interpreter sees.
+  narrow=$(awk '/code for sm_/ { target = $NF }
+                /Function : / { kernel = /residual_(forward|gather)_kernelILi[48]/ ? $NF " on " target : "" }
+                kernel != "" && /STG\.E(\.U16)? / { print kernel }' "$folder/sass" | sort -u)
+  [ -z "$narrow" ] || fail "stores of less than 16 bytes in $narrow"
+  storing=$((storing + $(grep -cE 'Function : .*residual_(forward|gather)_kernelILi[48]' "$folder/sass" || true)))
 done
+[ "$storing" -gt 0 ] || fail "no kernel of the residual stream was found"
 echo "check_cuda: $multiplying kernels multiply matrices, all on tensor cores"

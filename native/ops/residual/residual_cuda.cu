@@ -25,7 +25,9 @@ __device__ int64_t find_image(const int32_t* images, int64_t count, int64_t imag
 }
 
 // One warp for kRows rows of an image: reads x and, where the image is kept, branch; writes y. In
-// place, which is why no pointer is __restrict__, it leaves the other images alone.
+// place, which is why no pointer is __restrict__, it leaves the other images alone. Loops are not
+// unrolled: nvcc would split their stores of 16 bytes into four, and as pointers may be equal, no
+// load would pass a store.
 template <int kVec, typename X, typename Branch>
 __global__ void residual_forward_kernel(const X* x,             // (images * rows, dim)
                                         const Branch* branch,   // (kept * rows, dim)
@@ -46,6 +48,7 @@ __global__ void residual_forward_kernel(const X* x,             // (images * row
     const X* const x_row = x + (image * rows + row) * x_stride;
     X* const y_row = y + (image * rows + row) * y_stride;
     if (place < 0) {
+#pragma unroll 1
       for (int64_t i = lane * kVec; i < dim; i += kWarpSize * kVec) {
         float v[kVec];
         load_floats(v, x_row + i);
@@ -54,6 +57,7 @@ __global__ void residual_forward_kernel(const X* x,             // (images * row
       continue;
     }
     const Branch* const branch_row = branch + (place * rows + row) * branch_stride;
+#pragma unroll 1
     for (int64_t i = lane * kVec; i < dim; i += kWarpSize * kVec) {
       float v[kVec], b[kVec];
       load_floats(v, x_row + i);
