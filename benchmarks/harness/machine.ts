@@ -6,7 +6,7 @@ import { addon, type Backend } from '../../lib/native/addon.js';
 import { CapiError } from '../../lib/native/errors.js';
 import { packageRoot } from '../../lib/native/package_root.js';
 import { versions } from '../../lib/native/versions.js';
-import type { Settings } from './session.js';
+import type { Settings } from './settings.js';
 
 export interface MachineInfo {
   readonly date: string;

@@ -6,7 +6,7 @@ import { addon, type Backend } from '../../lib/native/addon.js';
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
 import { ops } from '../../lib/tensor/ops.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
-import type { Settings } from './session.js';
+import type { Settings } from './settings.js';
 
 export interface Peaks {
   /** Operations a second of a large GEMM. */

@@ -1,24 +1,11 @@
 /** One run of the program: what was asked for, what the machine can do, and where results go. */
 import { appendFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Backend } from '../../lib/native/addon.js';
 import type { OpRow } from '../ops/op_row.js';
 import type { StepRow } from '../step/step_row.js';
 import { expectBackend, type MachineInfo, machineInfo } from './machine.js';
 import { measurePeaks, type Peaks } from './peaks.js';
-
-export interface Settings {
-  readonly backend: Backend;
-  /** A Python with torch: compare with it. */
-  readonly torch?: string | undefined;
-  readonly threads: number;
-  /** Smallest sizes and fewest rounds: does it run? Its times mean nothing. */
-  readonly quick: boolean;
-  /** Words that a case's label must all contain, in any case. */
-  readonly only: readonly string[];
-  /** Result file, or a folder that gets one named by device and date. */
-  readonly json?: string | undefined;
-}
+import type { Settings } from './settings.js';
 
 export class Session {
   readonly settings: Settings;

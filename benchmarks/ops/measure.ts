@@ -2,7 +2,7 @@
 import { addon, type Backend } from '../../lib/native/addon.js';
 import { Replayable } from '../../lib/tensor/replayable.js';
 import { type Answer, type Child, secondsOf } from '../harness/child.js';
-import type { Settings } from '../harness/session.js';
+import type { Settings } from '../harness/settings.js';
 import { type Contestant, takeTurns } from '../harness/turns.js';
 import { Inputs, type OpCase, type Work } from './op_case.js';
 

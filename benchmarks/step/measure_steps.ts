@@ -2,7 +2,7 @@
  * Runs implementations of the step. On a CPU they take turns. On a GPU, whose memory may not hold two of them, each has the
  * device to itself; ours runs before and after PyTorch's, so that a device that slows down shows.
  */
-import type { Settings } from '../harness/session.js';
+import type { Settings } from '../harness/settings.js';
 import { type Pace, takeTurns } from '../harness/turns.js';
 import type { Implementation } from './implementations.js';
 import { askStages } from './stages.js';

@@ -3,7 +3,8 @@
  * of the GEMM peak, memory.
  */
 import type { ComputeDtype } from '../../lib/tensor/dtype.js';
-import type { Session, Settings } from '../harness/session.js';
+import type { Session } from '../harness/session.js';
+import type { Settings } from '../harness/settings.js';
 import { mebibytes, percent, range, Table, times } from '../harness/table.js';
 import { Implementation, oursName, type StepCase, type TorchMode } from './implementations.js';
 import { type Entry, measureAll, type Outcome } from './measure_steps.js';
