@@ -104,7 +104,7 @@ export async function serveSteps([size, dtype, threads, place, mode]: readonly s
   addon.setThreads(Number(threads));
   const rssBefore = processMemory('VmRSS');
   const config = sizeConfig(size as SizeName, dtype === 'bf16' ? 'bf16' : 'f32');
-  const { images, flopsPerImage, memory } = planTraining(config);
+  const { images, flopsPerImage, memory } = planTraining(config, backend);
   using run = new TrainingRun(config, { backend });
   run.start();
   const stepper = new Stepper(run, mode === 'eager' ? 'eager' : 'graph');

@@ -14,7 +14,7 @@ export async function planCommand(path: string, overrides: readonly string[], op
     return;
   }
   printConfigNotes(loaded);
-  const { parameters, memory, flopsPerImage: flops, patches, images } = plan;
+  const { backend, parameters, memory, flopsPerImage: flops, patches, images } = plan;
   const gflop = (value: number) => (value / 1e9).toPrecision(4);
   console.log(
     table([
@@ -24,7 +24,7 @@ export async function planCommand(path: string, overrides: readonly string[], op
       ['  patch embedding, registers, mask token', count(parameters.tokens)],
       ['  student head', count(parameters.studentHead)],
       ['  clustering head', count(parameters.clusteringHead)],
-      [`memory, ${images} images a step`, ''],
+      [`memory, ${images} images a step on ${backend}`, ''],
       ['  weights, EMA, copies', bytes(memory.parameters)],
       ['  gradients', bytes(memory.gradients)],
       ['  optimizer', bytes(memory.optimizer)],

@@ -8,7 +8,7 @@ import { type Plan, planTraining } from './plan.js';
 /** Throws ERR_CAPI_OUT_OF_MEMORY when the plan needs more than is free, with its parts and the largest batch that fits. */
 export function expectRoom(config: Config): void {
   const [device] = addon.cuda().devices;
-  const { memory } = planTraining(config);
+  const { memory } = planTraining(config, 'cuda');
   if (device === undefined || memory.peak <= device.freeBytes) return;
   throw new CapiError(
     'ERR_CAPI_OUT_OF_MEMORY',
@@ -24,7 +24,7 @@ export function withAdvice(error: unknown, config: Config): unknown {
   const free = addon.cuda().devices[0]?.freeBytes ?? 0;
   // What was refused is scratch beside the plan; a smaller batch needs no more of it.
   const room = free + live - refused;
-  const text = advice(config, planTraining(config).memory, room);
+  const text = advice(config, planTraining(config, 'cuda').memory, room);
   return new CapiError(error.code, `${error.message}. ${text}`, { cause: error });
 }
 
@@ -47,7 +47,7 @@ function largestBatch(config: Config, room: number): number {
   while (tooLarge - fits > 1) {
     const images = Math.floor((fits + tooLarge) / 2);
     const optim = { ...config.optim, batch_size_per_gpu: images };
-    if (planTraining({ ...config, optim }).memory.peak <= room) fits = images;
+    if (planTraining({ ...config, optim }, 'cuda').memory.peak <= room) fits = images;
     else tooLarge = images;
   }
   return fits;

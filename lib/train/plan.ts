@@ -1,10 +1,14 @@
 /** What a run will need, before it starts: parameters, memory by lifetime, arithmetic an image. */
 import type { Config } from '../config/schema.js';
 import { type ModelConfig, mlpRatio, numPositions, patchValues } from '../model/model_config.js';
+import type { Backend } from '../native/addon.js';
+import { selectBackend } from '../native/backend.js';
 import type { Network } from './network.js';
 import { TrainingRun } from './training_run.js';
 
 export interface Plan {
+  /** Where it is planned for: chunks differ in size. */
+  readonly backend: Backend;
   readonly parameters: {
     /** Its blocks. */
     readonly encoder: number;
@@ -40,9 +44,9 @@ export interface Plan {
   readonly images: number;
 }
 
-/** Plans a run; allocates nothing. Throws what the configuration's checks throw. */
-export function planTraining(config: Config): Plan {
-  using run = new TrainingRun(config);
+/** Plans a run; allocates nothing and needs no device. Throws what the configuration's checks throw. */
+export function planTraining(config: Config, backend: Backend = chosenBackend(config)): Plan {
+  using run = new TrainingRun(config, { backend });
   const { layout, clusteringLayout, network, memory } = run;
   const bytes = {
     parameters: memory.parameters.bytes,
@@ -51,6 +55,7 @@ export function planTraining(config: Config): Plan {
     activations: memory.activations.bytes,
   };
   return {
+    backend,
     parameters: {
       encoder: layout.count((name) => name.startsWith('backbone.encoder.blocks.')),
       predictor: layout.count((name) => name.startsWith('backbone.decoder.blocks.')),
@@ -67,6 +72,11 @@ export function planTraining(config: Config): Plan {
     },
     images: network.images,
   };
+}
+
+/** `cuda` where the configuration asks for it, whether this machine has it or not. */
+function chosenBackend({ efficiency: { backend } }: Config): Backend {
+  return backend === 'auto' ? selectBackend(backend, 'efficiency.backend=').backend : backend;
 }
 
 function flops(network: Network, config: Config): Plan['flopsPerImage'] {

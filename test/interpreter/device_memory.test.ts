@@ -39,6 +39,15 @@ test('a plan that does not fit is refused with its parts and the largest batch t
   expect(existsSync(config.train.output_dir)).toBe(false);
 });
 
+test('the plan is that of the device, which takes more logits at a time than the CPU', async () => {
+  const config = tinyConfig(folder, [onCuda, 'capi.num_clusters=200000']);
+  const needed = planned(config, 6);
+  expect(needed).toBeGreaterThan(planTraining(config, 'cpu').memory.peak);
+  expect(await errorWith(needed - 1, config)).toMatch(
+    /^error ERR_CAPI_OUT_OF_MEMORY Expected .* of device memory/,
+  );
+});
+
 test('where not even one image fits, a smaller batch is not what is advised', async () => {
   const config = tinyConfig(folder, [onCuda]);
   expect(await errorWith(planned(config, 1) - 1, config)).toMatch(
