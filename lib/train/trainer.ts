@@ -10,7 +10,7 @@ import { ImageLoader } from '../data/loader.js';
 import { openSource } from '../data/source.js';
 import { addon, type Backend } from '../native/addon.js';
 import { selectBackend } from '../native/backend.js';
-import { CapiError, isCapiError } from '../native/errors.js';
+import { CapiError, type CapiErrorCode, isCapiError } from '../native/errors.js';
 import { versions } from '../native/versions.js';
 import { BatchFeed } from './batch_feed.js';
 import { expectRoom, withAdvice } from './device_memory.js';
@@ -68,6 +68,8 @@ export interface TrainOptions extends TrainListener {
 
 /** Loader workers that a machine of fewer cores may have all the same: decoding waits for the disk too. */
 const fewWorkers = 4;
+/** What may end a run at any moment through no fault of its configuration. */
+const deviceFailures: readonly CapiErrorCode[] = ['ERR_CAPI_CUDA', 'ERR_CAPI_OUT_OF_MEMORY'];
 /** Steps in a row with non-finite losses or gradients that end a run. */
 const mostSkipped = 3;
 
@@ -128,7 +130,7 @@ class Trainer {
     using signals = new StopSignals();
     const loader = makeLoader(config, this.#source, this.#iteration, this.#options);
     const feed = new BatchFeed(loader, this.#run.batch);
-    let last = this.#resumed.checkpoint;
+    let checkpoints: RunCheckpoints | undefined;
     try {
       // Only a run with something left to do, and something to train on, writes its settings.
       let fed = this.#isDone ? undefined : await nextBatch(feed);
@@ -138,11 +140,10 @@ class Trainer {
         this.#iteration,
         this.#resumed.windows,
       );
-      const checkpoints = this.#checkpoints(metrics);
+      checkpoints = this.#checkpoints(metrics);
       const { length: images } = this.#source;
       this.#options.onStart?.({ iteration: this.#iteration, images, dataset: config.data.dataset });
       while (fed) {
-        last = checkpoints.last;
         trainStep(this.#run, this.#iteration);
         await feed.nextIfReady();
         await this.#finishStep(fed, loader, metrics);
@@ -151,7 +152,6 @@ class Trainer {
         // After a skipped step the weights may be the reason for it: only after a good one do they replace older ones.
         if (this.#skippedInARow === 0 && checkpoints.isDue(this.#iteration)) {
           await checkpoints.trySave(this.#iteration);
-          last = checkpoints.last;
         }
         fed = await this.#nextBatch(feed, checkpoints);
       }
@@ -165,24 +165,22 @@ class Trainer {
         peakBytes: peakBytes(this.#run.backend),
       };
     } catch (error) {
-      throw this.#afterFault(error, last);
+      throw this.#withCheckpoint(error, checkpoints?.last ?? this.#resumed.checkpoint);
     } finally {
       await loader.close();
     }
   }
 
-  /** What a fault of the device leaves behind is on disk. */
-  #afterFault(error: unknown, last: string | undefined): unknown {
-    if (!isCapiError(error) || error.code !== 'ERR_CAPI_CUDA') return error;
+  /** After a fault of the device, or where memory ran out, what is left is on disk. */
+  #withCheckpoint(error: unknown, last: string | undefined): unknown {
+    if (!isCapiError(error) || !deviceFailures.includes(error.code)) return error;
     const rest = last
-      ? `The last good checkpoint is ${last}; the same command continues from it.`
-      : 'There is no checkpoint yet; the same command starts from the beginning.';
+      ? `The last good checkpoint is ${last}; the same command continues from it`
+      : 'There is no checkpoint yet';
     return new CapiError(
       error.code,
-      `${error.message}. The run stopped in iteration ${this.#iteration}. ${rest}`,
-      {
-        cause: error,
-      },
+      `${error.message.replace(/\.$/, '')}. The run stopped in iteration ${this.#iteration}. ${rest}`,
+      { cause: error },
     );
   }
 

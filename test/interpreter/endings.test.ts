@@ -1,9 +1,13 @@
 /** Processes and threads that end while kernels are in flight, and captures that fail half-way. */
+import { join } from 'node:path';
 import { addon } from '../../lib/native/addon.js';
 import { ops } from '../../lib/tensor/ops.js';
 import { Replayable } from '../../lib/tensor/replayable.js';
+import { train } from '../../lib/train/trainer.js';
 import { runModule, workerPrelude } from '../support/addon_child.js';
+import { TemporaryFolder } from '../support/images.js';
 import { Tensor } from '../support/tensor.js';
+import { lastTensors, metricsWithoutTimes, tinyConfig, trainInChild } from '../support/tiny_run.js';
 
 /** Enqueues seconds of work, with a read behind it that nobody will see. `begun` resolves when the work has. */
 const busy = `
@@ -62,6 +66,37 @@ test('a worker may be terminated during work, its memory is freed, and the other
     for (const tensor of [x, y]) tensor[Symbol.dispose]();
     console.log(addon.stats().deviceLiveBytes);`);
   expect(end).toMatchObject({ status: 0, signal: null, stderr: '', stdout: '3 4\n0' });
+});
+
+test('tensors that are collected without dispose are counted as leaks, and their device memory is freed behind the work', () => {
+  const end = runModule(`
+    const drop = () => {
+      const [x, y] = [0, 1].map(() => Tensor.zeros([64, 64], 'f32', 'cuda'));
+      for (let i = 0; i < 50; i++) ops.rmsNormForward({ x, y, eps: 1e-5 });
+    };
+    for (let i = 0; i < 4; i++) drop();
+    for (let i = 0; i < 5; i++) { gc(); await new Promise(setImmediate); }
+    await addon.synchronize();
+    const { deviceLiveBytes, leakedStorages } = addon.stats();
+    console.log(deviceLiveBytes, leakedStorages);`);
+  expect(end).toMatchObject({ status: 0, signal: null, stderr: '', stdout: '0 8' });
+});
+
+test('SIGTERM saves a run on the device, which goes on to the bits of one that was never stopped', async () => {
+  using folder = new TemporaryFolder();
+  const settings = ['efficiency.backend=cuda', 'optim.total_iters=6', 'train.log_loss_every=3'];
+  const config = tinyConfig(folder, settings);
+  const calm = tinyConfig(folder, [...settings, `train.output_dir=${join(folder.path, 'calm')}`]);
+  await train(calm);
+
+  const stopped = await trainInChild(folder, config, {
+    onLine: (line, child) => line === 'step 2' && child.kill('SIGTERM'),
+  });
+  expect(stopped).toMatchObject({ code: 0, signal: null, stderr: '' });
+  expect(stopped.lines.at(-1)).toContain('"finished":false');
+  await train(config);
+  expect(await lastTensors(config)).toEqual(await lastTensors(calm));
+  expect(metricsWithoutTimes(config)).toEqual(metricsWithoutTimes(calm));
 });
 
 describe('a capture that fails half-way throws, and the stream works on', () => {

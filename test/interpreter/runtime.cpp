@@ -131,6 +131,7 @@ cudaError_t cudaFree(void* data) {
 }
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
   if (const cudaError_t error = status()) return error;
+  if (bytes > simulated_device().pinned_bytes) return cudaErrorMemoryAllocation;
   *data = std::malloc(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }

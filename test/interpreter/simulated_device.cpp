@@ -28,6 +28,8 @@ SimulatedDevice asked_for() {
       static_cast<size_t>(number("CAPI_INTERPRETER_BYTES", static_cast<long>(device.bytes)));
   device.shared_bytes = static_cast<size_t>(
       number("CAPI_INTERPRETER_SHARED", static_cast<long>(device.shared_bytes)));
+  device.pinned_bytes = static_cast<size_t>(
+      number("CAPI_INTERPRETER_PINNED", static_cast<long>(device.pinned_bytes)));
   device.faulting_launch = number("CAPI_INTERPRETER_FAULT", device.faulting_launch);
   return device;
 }

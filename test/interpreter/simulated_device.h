@@ -6,6 +6,7 @@
 //   CAPI_INTERPRETER_CAPABILITY=7.5   the compute capability
 //   CAPI_INTERPRETER_SHARED=101376    shared memory that a block may have
 //   CAPI_INTERPRETER_BYTES=1000000    device memory
+//   CAPI_INTERPRETER_PINNED=100       the largest piece of host memory that can be page-locked
 //   CAPI_INTERPRETER_FAULT=500        the 500th kernel that runs faults
 #pragma once
 
@@ -24,6 +25,7 @@ struct SimulatedDevice {
   // What a small device would have: out-of-memory paths can be reached.
   size_t bytes = size_t{1} << 30;
   size_t shared_bytes = kMostSharedBytes;
+  size_t pinned_bytes = size_t{1} << 30;
   long faulting_launch = 0;  // 0: none
 };
 

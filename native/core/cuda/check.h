@@ -5,7 +5,8 @@
 
 namespace capi {
 
-// Throws kCuda: "[cuda] cudaMemcpyAsync(…) failed: cudaErrorInvalidValue, invalid argument".
+// Throws kCuda: "[cuda] cudaMemcpyAsync(…) failed: cudaErrorInvalidValue, invalid argument"; where
+// memory ran out, the device's or page-locked memory of the host, kOutOfMemory.
 [[noreturn]] void throw_cuda_error(cudaError_t error, const char* what);
 
 }  // namespace capi

@@ -149,8 +149,11 @@ cudaError_t zero_now(void* data, size_t bytes) {
 }  // namespace
 
 void throw_cuda_error(cudaError_t error, const char* what) {
-  throw Error(ErrorCode::kCuda, std::string("[cuda] ") + what + " failed: " +
-                                    cudaGetErrorName(error) + ", " + cudaGetErrorString(error));
+  // CUDA allocates on its own as well: for kernels, which load at their first launch, and graphs.
+  const bool no_memory = error == cudaErrorMemoryAllocation;
+  throw Error(no_memory ? ErrorCode::kOutOfMemory : ErrorCode::kCuda,
+              std::string("[cuda] ") + what + " failed: " + cudaGetErrorName(error) + ", " +
+                  cudaGetErrorString(error));
 }
 
 CudaReport cuda_report() {
