@@ -18,6 +18,7 @@ thread_local std::string last_failure = "no error";
 
 // After a fault every call that needs the device fails.
 cudaError_t status() {
+  if (simulated_device().busy) return cudaErrorDevicesUnavailable;
   if (!capi::interpreter::device_has_faulted()) return cudaSuccess;
   return capi::interpreter::launch_failed("unspecified launch failure");
 }
@@ -64,6 +65,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorInsufficientDriver:
       return "cudaErrorInsufficientDriver";
+    case cudaErrorDevicesUnavailable:
+      return "cudaErrorDevicesUnavailable";
     case cudaErrorNoDevice:
       return "cudaErrorNoDevice";
     case cudaErrorLaunchFailure:

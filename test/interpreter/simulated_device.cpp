@@ -24,6 +24,7 @@ SimulatedDevice asked_for() {
   if (const char* capability = std::getenv("CAPI_INTERPRETER_CAPABILITY")) {
     std::sscanf(capability, "%d.%d", &device.major, &device.minor);
   }
+  device.busy = number("CAPI_INTERPRETER_BUSY", device.busy) != 0;
   device.bytes =
       static_cast<size_t>(number("CAPI_INTERPRETER_BYTES", static_cast<long>(device.bytes)));
   device.shared_bytes = static_cast<size_t>(

@@ -5,6 +5,7 @@
 //   CAPI_INTERPRETER_DEVICES=0        how many devices there are
 //   CAPI_INTERPRETER_CAPABILITY=7.5   the compute capability
 //   CAPI_INTERPRETER_SHARED=101376    shared memory that a block may have
+//   CAPI_INTERPRETER_BUSY=1           another process has the device to itself
 //   CAPI_INTERPRETER_BYTES=1000000    device memory
 //   CAPI_INTERPRETER_PINNED=100       the largest piece of host memory that can be page-locked
 //   CAPI_INTERPRETER_FAULT=500        the 500th kernel that runs faults
@@ -22,6 +23,7 @@ struct SimulatedDevice {
   int driver_version = kRuntimeVersion;
   int devices = 1;
   int major = 8, minor = 0;
+  bool busy = false;
   // What a small device would have: out-of-memory paths can be reached.
   size_t bytes = size_t{1} << 30;
   size_t shared_bytes = kMostSharedBytes;

@@ -30,6 +30,11 @@ const machines: readonly [what: string, env: Readonly<Record<string, string>>, p
     /^interpreter allows a block 99 KiB of shared memory but the kernels need 163, as A100, H100 and newer data centre GPUs have$/,
   ],
   [
+    'a device that another process has to itself',
+    { CAPI_INTERPRETER_BUSY: '1' },
+    /^interpreter does not start: cudaErrorDevicesUnavailable, .*; look at nvidia-smi for other processes and its compute mode$/,
+  ],
+  [
     'no cuBLASLt',
     { CAPI_CUBLASLT: nowhere },
     /^CAPI_CUBLASLT names no cuBLASLt 12 or 13: .*\/nowhere\/libcublasLt\.so\.13: cannot open/,

@@ -56,6 +56,16 @@ std::string find_problem(const CudaReport& report, cudaError_t counted) {
   return "";
 }
 
+// Asking for free memory starts a context on the device, so only on the one that would be used.
+std::string start(CudaDevice* device) {
+  size_t total_bytes = 0;
+  const cudaError_t error = cudaMemGetInfo(&device->free_bytes, &total_bytes);
+  if (error == cudaSuccess) return "";
+  return device->name + " does not start: " + cudaGetErrorName(error) + ", " +
+         cudaGetErrorString(error) +
+         "; look at nvidia-smi for other processes and its compute mode";
+}
+
 // Set once, by the first fault; left to the end of the process.
 std::atomic<const Error*> fault{nullptr};
 
@@ -101,11 +111,7 @@ CudaReport device_report() {
     report.devices.push_back(device);
   }
   report.problem = find_problem(report, counted);
-  // Asking for free memory starts a context on the device, so only on the one that would be used.
-  size_t free_bytes = 0, total_bytes = 0;
-  if (report.problem.empty() && cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess) {
-    report.devices.front().free_bytes = free_bytes;
-  }
+  if (report.problem.empty()) report.problem = start(&report.devices.front());
   cudaGetLastError();  // what was asked above must not show up in the next op's check
   if (const Error* first = fault.load()) {
     report.lost = true;
